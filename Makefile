@@ -1,0 +1,36 @@
+# Two commands set everything up on a fresh Debian machine: `make demo` and `make test`. Both say what they install
+# before they do it, and work offline from the second run on.
+ARCHITECTURES := aarch64 armv7 x86_64
+PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
+export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
+
+.PHONY: demo test unit boot fault bench bootstrap imagegen setup-test setup-demo lint clean
+
+setup-test setup-demo: setup-%:
+	@tests/setup/apt.sh $*
+
+bootstrap: $(PROGRAMS)
+
+# Cargo decides whether anything is to be done.
+.PHONY: $(PROGRAMS)
+$(PROGRAMS): target/release/bootstrap-%:
+	@mkdir -p target/release
+	@built=$$(tests/setup/program.sh bootstrap $*) && cp "$$built" $@.part && mv $@.part $@
+
+imagegen:
+	@cargo build --release --locked --quiet --package imagegen
+
+# All tests: pure logic on the host, boots of real kernels, every failure once.
+test: setup-test bootstrap imagegen
+	@tests/setup/kernels.sh > /dev/null
+	@tests/setup/run.sh unit
+
+unit boot:
+	@tests/setup/run.sh $@
+
+lint:
+	cargo fmt --check
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+
+clean:
+	rm -rf target

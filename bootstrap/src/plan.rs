@@ -1,0 +1,182 @@
+//! The plan: what the target must do, decided completely on the host.
+//!
+//! Read from `/plan` in the mini-initramfs. All paths are absolute; text is UTF-8; strings borrow from the file's bytes.
+
+use crate::envelope::{self, Kind};
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Magic and version of a sealed plan.
+pub const KIND: Kind = Kind { magic: *b"IOFP", version: 1 };
+/// Where the plan lies in the mini-initramfs.
+pub const PATH: &str = "/plan";
+/// The largest sealed plan in bytes.
+pub const MAX_BYTES: usize = 16 * 1024;
+/// The most kernel modules a plan can load.
+pub const MAX_MODULES: usize = 96;
+/// The most slots a plan can try.
+pub const MAX_SLOTS: usize = 4;
+/// The most entries in the allow-list of extra files.
+pub const MAX_EXTRAS: usize = 16;
+
+/// Everything `bootstrap` does in one boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan<'a> {
+    /// The board's name, for log lines and the record.
+    pub board: &'a str,
+    /// What the image holds.
+    pub mode: Mode,
+    /// Which mounts the next init finds.
+    pub handover: Handover,
+    /// Path of the next init inside the image.
+    pub next_init: &'a str,
+    /// Kernel modules, in loading order.
+    #[serde(borrow)]
+    pub modules: Vec<Module<'a>, MAX_MODULES>,
+    /// Candidates for the image, tried in order. Never empty.
+    #[serde(borrow)]
+    pub slots: Vec<Slot<'a>, MAX_SLOTS>,
+    /// Limits of the overlay's writable layer.
+    pub upper: Upper,
+    /// Files and folders of the initramfs laid over the image: what extra cpios from the bootloader may bring.
+    #[serde(borrow)]
+    pub extras: Vec<&'a str, MAX_EXTRAS>,
+    /// Whether the old rootfs is freed before the next init starts or beside it.
+    pub free: Free,
+    /// What happens when no slot is left.
+    #[serde(borrow)]
+    pub on_failure: Policy<'a>,
+}
+
+/// What the image holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// An initrd, which goes on to the real root as it always did.
+    Initial,
+    /// The final root file system.
+    Root,
+}
+
+/// Which mounts the next init finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Handover {
+    /// `/dev`, `/proc`, `/sys` and `/run` mounted, as systemd accepts them.
+    Mounted,
+    /// Nothing mounted, exactly as the kernel starts the `/init` of a classic initramfs.
+    Kernel,
+}
+
+/// A kernel module, uncompressed in the mini-initramfs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module<'a> {
+    /// Path in the mini-initramfs.
+    pub path: &'a str,
+    /// Parameters as `finit_module(2)` takes them, separated by spaces.
+    pub parameters: &'a str,
+}
+
+/// One candidate for the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot<'a> {
+    /// The slot's name, for `initoverlayfs.slot=`, log lines and the record.
+    pub name: &'a str,
+    /// Where the image is.
+    #[serde(borrow)]
+    pub source: Source<'a>,
+    /// What the image must be.
+    pub image: Image,
+}
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source<'a> {
+    /// Raw EROFS on a block device.
+    Partition {
+        /// How the device is known.
+        #[serde(borrow)]
+        device: Device<'a>,
+        /// Kernel name (`vda1`) tried first; used only if it is the wanted device.
+        hint: Option<&'a str>,
+        /// How long to wait for the device, in milliseconds from the start of the step.
+        deadline_ms: u32,
+    },
+    /// EROFS file in the mini-initramfs.
+    Initramfs {
+        /// Its path there.
+        path: &'a str,
+    },
+}
+
+/// How a block device is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Device<'a> {
+    /// The partition's name in the GPT.
+    PartName(&'a str),
+    /// The partition's GUID, as its 16 bytes lie in the GPT.
+    PartUuid([u8; 16]),
+    /// Signature of an MBR disk and number of the partition.
+    MbrPartUuid(u32, u8),
+    /// The file system's label.
+    Label(&'a str),
+    /// The file system's UUID in its usual text form, lower case (vfat: `xxxx-xxxx`).
+    Uuid(&'a str),
+    /// Kernel name of the device node below `/dev`.
+    Path(&'a str),
+}
+
+/// What an EROFS image must be, checked before it is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// UUID of its superblock, if the plan belongs to exactly this image.
+    pub uuid: Option<[u8; 16]>,
+    /// CRC-32 of the image's last 512 bytes, if pinned: a cheap sign that writing it was not cut short.
+    pub tail_crc: Option<u32>,
+}
+
+/// Limits of the tmpfs that holds the overlay's upper and work directories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upper {
+    /// Size in KiB.
+    pub size_kib: u32,
+    /// Number of inodes.
+    pub inodes: u32,
+}
+
+/// When the initramfs' memory is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Free {
+    /// Before the next init starts: right for a small initramfs.
+    Before,
+    /// By a child process, beside the next init: right for a large one.
+    Beside,
+}
+
+/// What happens when every slot was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Policy<'a> {
+    /// Restart, with the failed step as the reboot argument, so that the bootloader counts the try.
+    Reboot,
+    /// Switch off.
+    PowerOff,
+    /// Stop the processor and keep the console readable.
+    Halt,
+    /// Start this program of the mini-initramfs on the console.
+    Shell(&'a str),
+}
+
+/// Checks the envelope and decodes a plan.
+///
+/// # Errors
+/// As [`envelope::open`]; a plan without a slot does not decode.
+pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
+    let plan: Plan<'_> = envelope::open(KIND, bytes)?;
+    if plan.slots.is_empty() { Err(envelope::Error::Payload) } else { Ok(plan) }
+}
+
+/// Encodes and seals a plan into `buffer`.
+///
+/// # Errors
+/// As [`envelope::seal`].
+pub fn seal<'b>(plan: &Plan<'_>, buffer: &'b mut [u8]) -> Result<&'b [u8], envelope::Error> {
+    envelope::seal(KIND, plan, buffer)
+}

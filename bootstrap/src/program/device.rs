@@ -1,0 +1,225 @@
+//! Step device: finds the block device a plan names, and waits for it by events, never by polling.
+//!
+//! The hint is looked at first, because it is right on every ordinary boot. Otherwise: subscribe to kernel events, *then*
+//! scan sysfs (a device that appears in between is in one or both, never in neither), then wait until the deadline.
+
+use super::clock;
+use super::early::read_file;
+use super::failure::{Failure, check, refuse};
+use super::text::{Path, Text, path};
+use bootstrap::Step;
+use bootstrap::gpt;
+use bootstrap::plan::Device;
+use bootstrap::superblock::{self, START_BYTES};
+use bootstrap::uevent::{self, BlockDevice};
+use core::mem::MaybeUninit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, RawDir, open};
+use rustix::io::Errno;
+use rustix::net::netlink::{KOBJECT_UEVENT, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+/// Kernel name of a device.
+pub type Name = Text;
+
+/// Bytes of the largest kernel event (`UEVENT_BUFFER_SIZE` is 2048, plus the head) and of a sysfs `uevent` file.
+const EVENT_BYTES: usize = 4096;
+
+/// Finds `wanted`.
+#[inline(never)]
+pub fn find(wanted: &Device<'_>, hint: Option<&str>, deadline_ms: u32) -> Result<Name, Failure> {
+    let deadline_ns = clock::now_ns().saturating_add(u64::from(deadline_ms) * 1_000_000);
+    if let Some(name) = hint.and_then(|hint| name_of(hint.as_bytes()))
+        && is_wanted(wanted, &name)
+    {
+        return Ok(name);
+    }
+    let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
+    loop {
+        if let Some(name) = scan(wanted)? {
+            return Ok(name);
+        }
+        match wait(wanted, &events, deadline_ns) {
+            Ok(name) => return Ok(name),
+            // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
+            Err(Errno::NOBUFS) => {}
+            Err(errno) => {
+                let failure = refuse(Step::Device, "device did not appear", errno);
+                return Err(failure.about(format_args!("{} within {deadline_ms} ms", Wanted(wanted))));
+            }
+        }
+    }
+}
+
+fn subscribe() -> Result<OwnedFd, Errno> {
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(KOBJECT_UEVENT),
+    )?;
+    // Group 1 is the kernel itself; udev sends to group 2.
+    bind(&socket, &SocketAddrNetlink::new(0, 1))?;
+    Ok(socket)
+}
+
+/// Looks at every block device there is. Two that fit are a failure: choosing one would be a guess.
+#[inline(never)]
+fn scan(wanted: &Device<'_>) -> Result<Option<Name>, Failure> {
+    let folder = open(c"/sys/class/block", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let folder = check(Step::Device, "cannot list block devices", folder)?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&folder, &mut buffer);
+    let mut found: Option<Name> = None;
+    while let Some(entry) = entries.next() {
+        let entry = check(Step::Device, "cannot list block devices", entry)?;
+        let Some(name) = name_of(entry.file_name().to_bytes()) else { continue };
+        if !is_wanted(wanted, &name) {
+            continue;
+        }
+        if let Some(first) = found {
+            let failure = refuse(Step::Device, "more than one device fits", Errno::NOTUNIQ);
+            return Err(failure.about(format_args!("{}: {first} and {name}", Wanted(wanted))));
+        }
+        found = Some(name);
+    }
+    Ok(found)
+}
+
+/// Waits for the event of the wanted device; ETIMEDOUT at the deadline.
+#[inline(never)]
+fn wait(wanted: &Device<'_>, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
+    let mut buffer = [0; EVENT_BYTES];
+    loop {
+        let left_ns = deadline_ns.saturating_sub(clock::now_ns());
+        if left_ns == 0 {
+            return Err(Errno::TIMEDOUT);
+        }
+        // Both parts fit: the deadline is below 2^32 ms.
+        let left = Timespec { tv_sec: (left_ns / 1_000_000_000) as _, tv_nsec: (left_ns % 1_000_000_000) as _ };
+        match poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&left)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(errno) => return Err(errno),
+        }
+        let length = match recv(events, &mut buffer[..], RecvFlags::empty()) {
+            Ok((_, length)) => length,
+            Err(Errno::INTR | Errno::AGAIN) => continue,
+            Err(errno) => return Err(errno),
+        };
+        if let Some(device) = buffer.get(..length).and_then(uevent::message)
+            && let Some(name) = name_of(device.name)
+            && fits(wanted, &device)
+        {
+            return Ok(name);
+        }
+    }
+}
+
+/// Whether the device of this kernel name exists and is the wanted one.
+fn is_wanted(wanted: &Device<'_>, name: &Name) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
+    let file = path(format_args!("/sys/class/block/{name}/uevent"));
+    let Ok(text) = read_file(file.as_c_str(), &mut buffer) else { return false };
+    uevent::file(text).is_some_and(|device| fits(wanted, &device))
+}
+
+fn fits(wanted: &Device<'_>, device: &BlockDevice<'_>) -> bool {
+    match wanted {
+        Device::PartName(name) => device.part_name == name.as_bytes(),
+        Device::Path(path) => device.name == path.as_bytes(),
+        Device::PartUuid(guid) => part_guid(device) == Some(*guid),
+        Device::MbrPartUuid(signature, number) => {
+            device.part_number == u32::from(*number) && mbr_signature(device) == Some(*signature)
+        }
+        Device::Label(label) => with_identity(device, |identity| identity.label.is(label)),
+        Device::Uuid(uuid) => with_identity(device, |identity| identity.uuid.is(uuid)),
+    }
+}
+
+/// The partition's GUID: from the event where the kernel gives it, else from the GPT.
+#[inline(never)]
+fn part_guid(device: &BlockDevice<'_>) -> Option<[u8; 16]> {
+    if !device.part_uuid.is_empty() {
+        return uevent::guid(device.part_uuid);
+    }
+    let (disk, block_bytes) = open_disk(device)?;
+    let mut header = [0; gpt::HEADER_BYTES];
+    read_at(&disk, &mut header, block_bytes)?;
+    let offset = gpt::header(&header)?.entry_offset(device.part_number, block_bytes)?;
+    let mut entry = [0; gpt::ENTRY_BYTES];
+    read_at(&disk, &mut entry, offset)?;
+    gpt::entry_guid(&entry)
+}
+
+#[inline(never)]
+fn mbr_signature(device: &BlockDevice<'_>) -> Option<u32> {
+    let (disk, _) = open_disk(device)?;
+    let mut block = [0; 512];
+    read_at(&disk, &mut block, 0)?;
+    gpt::mbr_signature(&block)
+}
+
+/// Opens the disk a partition is on; returns its logical block size too.
+fn open_disk(device: &BlockDevice<'_>) -> Option<(OwnedFd, u64)> {
+    if device.part_number == 0 {
+        return None;
+    }
+    let name = name_of(device.name)?;
+    let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
+    // The class entry is a link into the device tree, where a partition's parent is its disk.
+    let file = path(format_args!("/sys/class/block/{name}/../uevent"));
+    let disk_name = name_of(uevent::file(read_file(file.as_c_str(), &mut buffer).ok()?)?.name)?;
+    let disk = open_device(&disk_name).ok()?;
+    let block_bytes = rustix::fs::ioctl_blksszget(&disk).ok()?;
+    Some((disk, u64::from(block_bytes)))
+}
+
+#[inline(never)]
+fn with_identity(device: &BlockDevice<'_>, is: impl Fn(&superblock::Identity<'_>) -> bool) -> bool {
+    let Some(disk) = name_of(device.name).and_then(|name| open_device(&name).ok()) else { return false };
+    let mut block = [0; START_BYTES];
+    if read_at(&disk, &mut block, 0).is_some()
+        && let Some(identity) = superblock::identify(&block)
+    {
+        return is(&identity);
+    }
+    read_at(&disk, &mut block, superblock::BTRFS_OFFSET).is_some()
+        && superblock::identify_btrfs(&block).is_some_and(|identity| is(&identity))
+}
+
+/// Opens a device node read-only.
+pub fn open_device(name: &Name) -> Result<OwnedFd, Errno> {
+    open(path_of(name).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The path of a device node.
+pub fn path_of(name: &Name) -> Path {
+    path(format_args!("/dev/{name}"))
+}
+
+fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Option<()> {
+    (rustix::io::pread(device, &mut buffer[..], offset).ok()? == buffer.len()).then_some(())
+}
+
+fn name_of(bytes: &[u8]) -> Option<Name> {
+    let text = core::str::from_utf8(bytes).ok().filter(|text| !text.starts_with('.'))?;
+    Name::try_from(text).ok()
+}
+
+/// What was looked for, as the board names it.
+struct Wanted<'a>(&'a Device<'a>);
+
+impl core::fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Device::PartName(name) => write!(f, "PARTNAME={name}"),
+            Device::PartUuid(guid) => write!(f, "PARTUUID={:032x} (GPT byte order)", u128::from_be_bytes(*guid)),
+            Device::MbrPartUuid(signature, number) => write!(f, "PARTUUID={signature:08x}-{number:02x}"),
+            Device::Label(label) => write!(f, "LABEL={label}"),
+            Device::Uuid(uuid) => write!(f, "UUID={uuid}"),
+            Device::Path(path) => write!(f, "/dev/{path}"),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Steps device and mount: from a slot's source to EROFS at `/image`.
+
+use super::device;
+use super::failure::{Failure, check, check_on, refuse};
+use super::{done, folder, sys, text};
+use bootstrap::Step;
+use bootstrap::crc::crc32;
+use bootstrap::plan::{Image, Slot, Source};
+use bootstrap::record::Record;
+use bootstrap::superblock::{self, Refusal, START_BYTES};
+use core::ffi::CStr;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
+use rustix::io::{Errno, pread};
+use rustix::mount::MountFlags;
+
+/// Bytes at the end of the image that [`Image::tail_crc`] covers.
+const TAIL_BYTES: usize = 512;
+
+/// Finds the slot's image, checks it, and mounts it at `/image`.
+#[inline(never)]
+pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+    match &slot.source {
+        Source::Partition { device, hint, deadline_ms } => {
+            let name = device::find(device, *hint, *deadline_ms)?;
+            done(record, Step::Device, index, &name);
+            let disk = check_on(Step::Mount, "cannot open", &name, device::open_device(&name))?;
+            check_image(&disk, &slot.image)?;
+            check(Step::Mount, "cannot mount EROFS", mount_erofs(device::path_of(&name).as_c_str()))?;
+        }
+        Source::Initramfs { path } => {
+            let file =
+                open(text::path(format_args!("{path}")).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let file = check_on(Step::Device, "cannot open", path, file)?;
+            done(record, Step::Device, index, path);
+            check_image(&file, &slot.image)?;
+            mount_file(path, &file)?;
+        }
+    }
+    done(record, Step::Mount, index, "");
+    Ok(())
+}
+
+/// Mounts an EROFS file: by the file itself where the kernel can (6.12, on ramfs), else through a loop device.
+#[inline(never)]
+fn mount_file(path: &str, file: &OwnedFd) -> Result<(), Failure> {
+    match mount_erofs(text::path(format_args!("{path}")).as_c_str()) {
+        // ENOTBLK: this kernel, or the file system that holds the file, has no file-backed EROFS.
+        Err(Errno::NOTBLK) => {}
+        other => return check(Step::Mount, "cannot mount EROFS", other),
+    }
+    // Autocleared with its last user: it must live until the mount holds it.
+    let device = check(Step::Mount, "cannot attach a loop device", sys::block::attach_loop(file))?;
+    if !device.direct {
+        log::info!("loop{} without direct I/O", device.number);
+    }
+    let name = text::text(format_args!("loop{}", device.number));
+    check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(device::path_of(&name).as_c_str()))
+}
+
+fn mount_erofs(source: &CStr) -> Result<(), Errno> {
+    rustix::mount::mount(source, folder::IMAGE, c"erofs", MountFlags::RDONLY, None)
+}
+
+/// Checks what a mount does not: that the image lies there whole, and that it is this plan's.
+#[inline(never)]
+fn check_image(holder: &OwnedFd, expected: &Image) -> Result<(), Failure> {
+    let room = check(Step::Mount, "cannot read the image's size", seek(holder, SeekFrom::End(0)))?;
+    let mut start = [0; START_BYTES];
+    let length = check(Step::Mount, "cannot read the image", pread(holder, &mut start[..], 0))?;
+    let erofs = superblock::erofs(start.get(..length).unwrap_or(&[]), room).map_err(refusal)?;
+    if expected.uuid.is_some_and(|uuid| uuid != erofs.uuid) {
+        return Err(refusal(Refusal::Uuid));
+    }
+    if let Some(crc) = expected.tail_crc {
+        let mut tail = [0; TAIL_BYTES];
+        let offset = erofs.bytes.saturating_sub(TAIL_BYTES as u64);
+        let length = check(Step::Mount, "cannot read the end of the image", pread(holder, &mut tail[..], offset))?;
+        if length != TAIL_BYTES || crc32(&tail) != crc {
+            return Err(refusal(Refusal::Tail));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(refusal: Refusal) -> Failure {
+    refuse(Step::Mount, refusal.name(), Errno::INVAL)
+}

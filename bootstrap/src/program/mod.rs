@@ -1,0 +1,125 @@
+//! The boot sequence: nine steps, one failure path.
+//!
+//! Each step is kept out of line: inlined into one function their buffers would share one stack frame of 60 KiB, which
+//! costs code size and page faults.
+
+mod clock;
+mod device;
+mod early;
+mod extras;
+mod failure;
+mod image;
+mod kmsg;
+mod modules;
+mod overlay;
+mod switch;
+mod sys;
+mod text;
+
+use bootstrap::plan::{self, Plan, Slot};
+use bootstrap::record::{Event, Record};
+use bootstrap::{Step, cmdline};
+use core::mem::MaybeUninit;
+use failure::{Failure, refuse};
+use heapless::Vec;
+use sys::start::Arguments;
+use text::text;
+
+/// Folders of the mini-initramfs, made by imagegen so that no boot has to.
+mod folder {
+    use core::ffi::CStr;
+
+    /// Where the EROFS image is mounted.
+    pub const IMAGE: &CStr = c"/image";
+    /// Where the tmpfs of the overlay's upper and work directories is mounted.
+    pub const UPPER: &CStr = c"/upper";
+    /// Where the overlay is mounted, the root to be.
+    pub const ROOT: &CStr = c"/root";
+}
+
+/// Runs one boot; called once, by `_start`.
+pub fn main(arguments: Arguments) -> ! {
+    let mut record = Record::new(clock::now_ns());
+    let mut plan_bytes = [MaybeUninit::uninit(); plan::MAX_BYTES];
+    let (plan, failure) = match early::run(&mut plan_bytes) {
+        Ok(plan) => {
+            let failure = boot(&plan, arguments, &mut record);
+            (Some(plan), failure)
+        }
+        Err(failure) => (None, failure),
+    };
+    failure::die(plan.as_ref().map(|plan| plan.on_failure), &failure, &mut record)
+}
+
+/// Everything after the plan is known; returns only with the failure that no slot is left to make good.
+#[inline(never)]
+fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
+    done(record, Step::EarlyMounts, 0, plan.board);
+    if let Err(failure) = modules::load(&plan.modules, record) {
+        return failure;
+    }
+    let mut last = refuse(Step::Device, "the plan has no slot", rustix::io::Errno::INVAL);
+    for index in slot_order(plan) {
+        let Some(slot) = plan.slots.get(usize::from(index)) else { continue };
+        let failure = match try_slot(plan, slot, index, record) {
+            Ok(()) => return switch::run(plan, index, arguments, record),
+            Err(failure) => failure,
+        };
+        failure::report(&failure, index, record);
+        log::warn!("slot {} refused", slot.name);
+        overlay::undo();
+        last = failure.reported();
+    }
+    last
+}
+
+/// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
+#[inline(never)]
+fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+    image::mount(slot, index, record)?;
+    overlay::mount(&plan.upper)?;
+    done(record, Step::Overlay, index, "");
+    if !plan.extras.is_empty() {
+        let files = extras::lay(&plan.extras)?;
+        done(record, Step::Extras, index, &text(format_args!("{files} files")));
+    }
+    switch::check_next_init(plan.next_init)
+}
+
+/// The slots' indices in the order in which they are tried: the one the bootloader named first, then the plan's order.
+#[inline(never)]
+fn slot_order(plan: &Plan<'_>) -> Vec<u8, { plan::MAX_SLOTS }> {
+    let mut order = Vec::new();
+    let mut line = [MaybeUninit::uninit(); 4096];
+    // With one slot there is nothing to choose and no reason to read the command line.
+    let named = if plan.slots.len() > 1 {
+        let bytes = early::read_file(c"/proc/cmdline", &mut line).unwrap_or(&[]);
+        cmdline::value(bytes, b"initoverlayfs.slot")
+    } else {
+        None
+    };
+    let is_named = |slot: &Slot<'_>| named == Some(slot.name.as_bytes());
+    for first in [true, false] {
+        for (index, slot) in (0..).zip(&plan.slots) {
+            if is_named(slot) == first {
+                // As many places as slots.
+                let _ = order.push(index);
+            }
+        }
+    }
+    order
+}
+
+/// Records the success of a step and says so in the kernel log, with the time since the event before it.
+#[inline(never)]
+fn done(record: &mut Record, step: Step, item: u8, detail: &str) {
+    let ended_ns = clock::now_ns();
+    let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
+    record.add(Event { step, item, ended_ns, errno: 0 });
+    let spent_us = ended_ns.saturating_sub(before) / 1000;
+    match (step, detail) {
+        (Step::Modules, name) => log::info!("module {name} {spent_us} us"),
+        (_, "") => log::info!("{step} {spent_us} us"),
+        (_, detail) => log::info!("{step} {spent_us} us {detail}"),
+    }
+}

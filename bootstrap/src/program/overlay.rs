@@ -1,0 +1,50 @@
+//! Step overlay: a writable layer over the image, in a tmpfs of its own whose size and inodes are capped.
+
+use super::failure::{Failure, check};
+use super::folder;
+use super::text::path;
+use bootstrap::Step;
+use bootstrap::plan::Upper;
+use core::ffi::CStr;
+use rustix::fs::{CWD, Gid, Mode, Uid};
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
+
+const UPPER: &CStr = c"/upper/upper";
+const WORK: &CStr = c"/upper/work";
+const OPTIONS: &CStr = c"lowerdir=/image,upperdir=/upper/upper,workdir=/upper/work";
+
+/// Mounts the upper tmpfs and the overlay.
+#[inline(never)]
+pub fn mount(upper: &Upper) -> Result<(), Failure> {
+    let options = path(format_args!("mode=0700,size={}k,nr_inodes={}", upper.size_kib, upper.inodes));
+    let tmpfs = rustix::mount::mount(c"upper", folder::UPPER, c"tmpfs", MountFlags::empty(), options.as_c_str());
+    check(Step::Overlay, "cannot mount the upper tmpfs", tmpfs)?;
+    check(Step::Overlay, "cannot make the upper directory", make_upper())?;
+    check(Step::Overlay, "cannot make the work directory", rustix::fs::mkdir(WORK, Mode::RWXU))?;
+    let overlay = rustix::mount::mount(c"overlay", folder::ROOT, c"overlay", MountFlags::empty(), OPTIONS);
+    check(Step::Overlay, "cannot mount the overlay", overlay)
+}
+
+/// The merged root shows the upper directory's mode and owner, so they are made those of the image's root.
+fn make_upper() -> rustix::io::Result<()> {
+    let image = rustix::fs::stat(folder::IMAGE)?;
+    let mode = Mode::from_raw_mode(image.st_mode);
+    rustix::fs::mkdir(UPPER, mode)?;
+    // Bits that the umask of PID 1 (0022, set by the kernel) takes away, and those mkdir ignores.
+    if !(Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH).contains(mode) {
+        rustix::fs::chmod(UPPER, mode)?;
+    }
+    if (image.st_uid, image.st_gid) != (0, 0) {
+        let (owner, group) = (Uid::from_raw(image.st_uid), Gid::from_raw(image.st_gid));
+        rustix::fs::chownat(CWD, UPPER, Some(owner), Some(group), rustix::fs::AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Takes away what a refused slot has mounted, so that the next one starts clean.
+pub fn undo() {
+    for mounted in [folder::ROOT, folder::UPPER, folder::IMAGE] {
+        // EINVAL where nothing was mounted yet.
+        let _ = unmount(mounted, UnmountFlags::DETACH);
+    }
+}

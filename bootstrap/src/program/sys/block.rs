@@ -1,0 +1,65 @@
+//! Loop devices by ioctl (include/uapi/linux/loop.h, Linux 5.8 for `LOOP_CONFIGURE`).
+
+use super::call::ioctl;
+use crate::program::text::path;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+const LOOP_CONFIGURE: usize = 0x4C0A;
+const LOOP_GET_STATUS64: usize = 0x4C05;
+const LOOP_CTL_GET_FREE: usize = 0x4C82;
+/// Read-only, gone with its last user, without a page cache of its own.
+const FLAGS: u32 = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
+
+/// `struct loop_config`: the descriptor, the block size, and `struct loop_info64` whose flags are at 52.
+#[repr(C, align(8))]
+struct LoopConfig {
+    descriptor: i32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// `struct loop_info64` with only its flags named.
+#[repr(C, align(8))]
+struct LoopInfo {
+    before: [u8; 52],
+    flags: u32,
+    after: [u8; 176],
+}
+
+impl LoopInfo {
+    const fn with_flags(flags: u32) -> Self {
+        LoopInfo { before: [0; 52], flags, after: [0; 176] }
+    }
+}
+
+/// A loop device that lives as long as this, or a mount of it.
+pub struct Loop {
+    /// N of `/dev/loopN`.
+    pub number: usize,
+    /// Whether the kernel granted direct I/O: it drops the wish silently, and then pages are cached twice.
+    pub direct: bool,
+    _device: OwnedFd,
+}
+
+/// Attaches `file` to a free loop device.
+pub fn attach_loop(file: &OwnedFd) -> Result<Loop, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let control = open(c"/dev/loop-control", flags, Mode::empty())?;
+    // SAFETY: takes no argument.
+    let number = unsafe { ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0) }?;
+    let device = open(path(format_args!("/dev/loop{number}")).as_c_str(), flags, Mode::empty())?;
+    let info = LoopInfo::with_flags(FLAGS);
+    let mut config = LoopConfig { descriptor: file.as_raw_fd(), block_size: 0, info, reserved: [0; 8] };
+    // SAFETY: the argument is a `struct loop_config`.
+    unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw mut config).addr()) }?;
+    let mut status = LoopInfo::with_flags(0);
+    // SAFETY: the argument is a `struct loop_info64`.
+    unsafe { ioctl(device.as_fd(), LOOP_GET_STATUS64, (&raw mut status).addr()) }?;
+    Ok(Loop { number, direct: status.flags & LO_FLAGS_DIRECT_IO != 0, _device: device })
+}

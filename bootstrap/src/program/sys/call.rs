@@ -1,0 +1,155 @@
+//! System calls that rustix keeps private or does not have, and those of the failure path.
+
+use core::arch::asm;
+use core::ffi::{CStr, c_char};
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::io::Errno;
+
+#[cfg(target_arch = "aarch64")]
+mod number {
+    //! include/uapi/asm-generic/unistd.h
+    pub const IOCTL: usize = 29;
+    pub const CLOSE: usize = 57;
+    pub const WRITE: usize = 64;
+    pub const EXIT: usize = 93;
+    pub const CLOCK_GETTIME: usize = 113;
+    pub const REBOOT: usize = 142;
+    pub const CLONE: usize = 220;
+    pub const EXECVE: usize = 221;
+    pub const PPOLL: usize = 73;
+}
+#[cfg(target_arch = "arm")]
+mod number {
+    //! arch/arm/tools/syscall.tbl
+    pub const IOCTL: usize = 54;
+    pub const CLOSE: usize = 6;
+    pub const WRITE: usize = 4;
+    pub const EXIT: usize = 1;
+    /// `clock_gettime64`, Linux 5.1.
+    pub const CLOCK_GETTIME: usize = 403;
+    pub const REBOOT: usize = 88;
+    pub const CLONE: usize = 120;
+    pub const EXECVE: usize = 11;
+    pub const PPOLL: usize = 336;
+}
+#[cfg(target_arch = "x86_64")]
+mod number {
+    //! arch/x86/entry/syscalls/syscall_64.tbl
+    pub const IOCTL: usize = 16;
+    pub const CLOSE: usize = 3;
+    pub const WRITE: usize = 1;
+    pub const EXIT: usize = 60;
+    pub const CLOCK_GETTIME: usize = 228;
+    pub const REBOOT: usize = 169;
+    pub const CLONE: usize = 56;
+    pub const EXECVE: usize = 59;
+    pub const PPOLL: usize = 271;
+}
+
+/// Makes a system call with up to five arguments.
+///
+/// # Safety
+/// The arguments must be what the call `number` takes.
+unsafe fn call(number: usize, arguments: [usize; 5]) -> isize {
+    let [a, b, c, d, e] = arguments;
+    let result: isize;
+    // SAFETY: the caller's arguments suit the call; the registers are those of the architecture's system call convention.
+    unsafe {
+        #[cfg(target_arch = "aarch64")]
+        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack));
+        // r7 may be the frame pointer, so it is saved by hand.
+        #[cfg(target_arch = "arm")]
+        asm!("push {{r7}}", "mov r7, {number}", "svc 0", "pop {{r7}}", number = in(reg) number,
+            inlateout("r0") a => result, in("r1") b, in("r2") c, in("r3") d, in("r4") e);
+        #[cfg(target_arch = "x86_64")]
+        asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub fn monotonic_ns() -> u64 {
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = [0i64; 2];
+    // SAFETY: `struct __kernel_timespec` is two 64-bit fields on every architecture here.
+    unsafe { call(number::CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr().addr(), 0, 0, 0]) };
+    let [seconds, nanoseconds] = time;
+    (seconds.unsigned_abs() * 1_000_000_000) + nanoseconds.unsigned_abs()
+}
+
+/// Writes to a descriptor by number; nothing can be done about an error.
+pub fn write(descriptor: i32, bytes: &[u8]) {
+    // SAFETY: pointer and length are those of a slice. A descriptor of -1 gives EBADF.
+    unsafe { call(number::WRITE, [descriptor as usize, bytes.as_ptr().addr(), bytes.len(), 0, 0]) };
+}
+
+/// Closes a descriptor by number.
+pub fn close(descriptor: i32) {
+    // SAFETY: takes no pointer; only `kmsg` owns the descriptor.
+    unsafe { call(number::CLOSE, [descriptor as usize, 0, 0, 0, 0]) };
+}
+
+/// An ioctl with its result.
+///
+/// # Safety
+/// `argument` must be what `request` takes.
+pub unsafe fn ioctl(descriptor: BorrowedFd<'_>, request: usize, argument: usize) -> Result<usize, Errno> {
+    // SAFETY: as the caller promises; the descriptor is open.
+    let result = unsafe { call(number::IOCTL, [descriptor.as_raw_fd() as usize, request, argument, 0, 0]) };
+    usize::try_from(result).map_err(|_| errno(result))
+}
+
+/// Replaces the program; returns only the error.
+///
+/// # Safety
+/// Both vectors must be arrays of pointers to strings that end with NULL.
+pub unsafe fn execute(path: &CStr, argv: *const *const c_char, envp: *const *const c_char) -> Errno {
+    // SAFETY: as the caller promises.
+    let result = unsafe { call(number::EXECVE, [path.as_ptr().addr(), argv.addr(), envp.addr(), 0, 0]) };
+    errno(result)
+}
+
+/// A system call's error, which is between -4095 and -1.
+fn errno(result: isize) -> Errno {
+    Errno::from_raw_os_error(i32::try_from(-result).unwrap_or(0))
+}
+
+/// Runs `work` in a child process beside the caller. If there is no room for one, it is done here.
+pub fn in_child(work: impl FnOnce()) {
+    const SIGCHLD: usize = 17;
+    // SAFETY: a new process with a copy of this stack, as fork(2).
+    match unsafe { call(number::CLONE, [SIGCHLD, 0, 0, 0, 0]) } {
+        0 => {
+            work();
+            // SAFETY: ends the child.
+            unsafe { call(number::EXIT, [0, 0, 0, 0, 0]) };
+        }
+        negative if negative < 0 => work(),
+        _ => {}
+    }
+}
+
+const MAGIC1: usize = 0xfee1_dead;
+const MAGIC2: usize = 0x2812_1969;
+
+/// Restarts the machine and gives the kernel `reason` (`LINUX_REBOOT_CMD_RESTART2`).
+pub fn restart(reason: &CStr) {
+    // SAFETY: `reason` ends with NUL; the kernel reads at most 256 bytes of it.
+    unsafe { call(number::REBOOT, [MAGIC1, MAGIC2, 0xA1B2_C3D4, reason.as_ptr().addr(), 0]) };
+}
+
+/// Switches the machine off (`LINUX_REBOOT_CMD_POWER_OFF`).
+pub fn power_off() {
+    // SAFETY: takes no pointer.
+    unsafe { call(number::REBOOT, [MAGIC1, MAGIC2, 0x4321_FEDC, 0, 0]) };
+}
+
+/// Sleeps for ever: PID 1 must not return.
+pub fn wait_forever() -> ! {
+    loop {
+        // SAFETY: no descriptors, no timeout, no signal mask.
+        unsafe { call(number::PPOLL, [0, 0, 0, 0, 0]) };
+    }
+}

@@ -1,0 +1,134 @@
+//! Kernel events and sysfs `uevent` files about block devices.
+//!
+//! A netlink message is `ACTION@DEVPATH`, then `KEY=value` fields, each ended by NUL; a sysfs `uevent` file holds the same
+//! fields ended by newlines, without the head. Source: lib/kobject_uevent.c and block/partitions/core.c (Linux 6.12).
+
+use crate::bytes::array_at;
+
+/// What an event or a `uevent` file says about a block device. Missing fields are empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockDevice<'a> {
+    /// Kernel name, the device node below `/dev`.
+    pub name: &'a [u8],
+    /// Name in the partition table.
+    pub part_name: &'a [u8],
+    /// GUID in the partition table as text; newer kernels only (7.2 yes, 6.12 no).
+    pub part_uuid: &'a [u8],
+    /// Number in the partition table, 0 for a whole disk.
+    pub part_number: u32,
+}
+
+/// Reads a netlink message; `None` if it is not about a block device that appeared or changed.
+pub fn message(bytes: &[u8]) -> Option<BlockDevice<'_>> {
+    let mut fields = bytes.split(|byte| *byte == 0);
+    let head = fields.next()?;
+    if !(head.starts_with(b"add@") || head.starts_with(b"change@")) {
+        return None;
+    }
+    if !fields.clone().any(|field| field == b"SUBSYSTEM=block") {
+        return None;
+    }
+    block_device(fields)
+}
+
+/// Reads the text of `/sys/class/block/NAME/uevent`; `None` without a device name.
+pub fn file(bytes: &[u8]) -> Option<BlockDevice<'_>> {
+    block_device(bytes.split(|byte| *byte == b'\n'))
+}
+
+fn block_device<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<BlockDevice<'a>> {
+    let mut device = BlockDevice::default();
+    for field in fields {
+        if let Some(value) = field.strip_prefix(b"DEVNAME=") {
+            device.name = value;
+        } else if let Some(value) = field.strip_prefix(b"PARTNAME=") {
+            device.part_name = value;
+        } else if let Some(value) = field.strip_prefix(b"PARTUUID=") {
+            device.part_uuid = value;
+        } else if let Some(value) = field.strip_prefix(b"PARTN=") {
+            device.part_number = decimal(value)?;
+        }
+    }
+    // A name is one component of a path below /dev; "cciss/c0d0" style names hold a slash, never dots alone.
+    let usable = !device.name.is_empty() && !device.name.starts_with(b".") && !device.name.contains(&0);
+    usable.then_some(device)
+}
+
+fn decimal(text: &[u8]) -> Option<u32> {
+    core::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A GUID's text form (`01020304-0506-...`, either case) as its 16 bytes lie in a GPT: the first three fields
+/// little-endian (UEFI 2.10 appendix A).
+pub fn guid(text: &[u8]) -> Option<[u8; 16]> {
+    let plain = uuid(text)?;
+    let [a, b, c, d, e, f, g, h, rest @ ..] = plain;
+    let head = [d, c, b, a, f, e, h, g];
+    array_at([head, rest].as_flattened(), 0)
+}
+
+/// A UUID's text form as 16 bytes in the order of its text (RFC 9562).
+pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let mut digits = text.iter().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, digit)| *digit);
+    if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text.get(*at) != Some(&b'-')) {
+        return None;
+    }
+    for byte in &mut bytes {
+        let (high, low) = (hex(digits.next()?)?, hex(digits.next()?)?);
+        *byte = high << 4 | low;
+    }
+    Some(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ADD: &[u8] = b"add@/devices/virtio0/block/vda/vda1\0ACTION=add\0DEVPATH=/devices/virtio0/block/vda/vda1\0\
+        SUBSYSTEM=block\0MAJOR=254\0MINOR=1\0DEVNAME=vda1\0DEVTYPE=partition\0PARTN=1\0PARTNAME=initoverlayfs\0SEQNUM=9\0";
+
+    #[test]
+    fn partition_appears() {
+        let device = message(ADD).unwrap();
+        assert_eq!((device.name, device.part_name, device.part_number), (&b"vda1"[..], &b"initoverlayfs"[..], 1));
+    }
+
+    #[test]
+    fn other_events_are_not_devices() {
+        assert_eq!(message(b"remove@/x\0SUBSYSTEM=block\0DEVNAME=vda\0"), None);
+        assert_eq!(message(b"add@/x\0SUBSYSTEM=net\0DEVNAME=vda\0"), None);
+        assert_eq!(message(b"add@/x\0SUBSYSTEM=block\0"), None);
+        assert_eq!(message(b"add@/x\0SUBSYSTEM=block\0DEVNAME=../../etc\0"), None);
+        assert_eq!(message(b"libudev\0"), None);
+    }
+
+    #[test]
+    fn sysfs_file() {
+        let device = file(b"MAJOR=254\nMINOR=1\nDEVNAME=vda1\nPARTN=1\nPARTUUID=ab\n").unwrap();
+        assert_eq!((device.name, device.part_uuid), (&b"vda1"[..], &b"ab"[..]));
+    }
+
+    #[test]
+    fn guid_bytes_are_mixed_endian() {
+        let text = b"01020304-0506-0708-090A-0b0c0d0e0f10";
+        assert_eq!(uuid(text).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(guid(text).unwrap(), [4, 3, 2, 1, 6, 5, 8, 7, 9, 10, 11, 12, 13, 14, 15, 16]);
+        assert_eq!(uuid(b"01020304-0506-0708-090A-0b0c0d0e0f1"), None);
+        assert_eq!(uuid(b"01020304x0506-0708-090A-0b0c0d0e0f10"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes: std::vec::Vec<u8>) {
+            message(&bytes);
+            file(&bytes);
+            uuid(&bytes);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Replaces a folder of outputs as a whole: everything is made beside it, and only what is complete takes its place.
+
+use crate::{Error, Result};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The file that marks a folder as ours.
+pub const MARKER: &str = "manifest.json";
+
+/// Folders to remove if the program is interrupted.
+static STAGED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A temporary folder beside the one it will replace; removed unless it is published.
+#[derive(Debug)]
+pub struct Staging {
+    folder: Option<tempfile::TempDir>,
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Staging {
+    /// Makes an empty folder, readable by its owner alone, beside `target`.
+    ///
+    /// # Errors
+    /// Bad input if `target` is something other than a folder of ours or an empty one; failed work if the folder
+    /// cannot be made.
+    pub fn beside(target: &Path) -> Result<Self> {
+        check_target(target)?;
+        let absolute = std::path::absolute(target).map_err(Error::io("find", target))?;
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(Error::bad_input(format!("{} cannot be replaced", target.display()), "name a new folder"));
+        };
+        let mut prefix = std::ffi::OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let folder = tempfile::Builder::new()
+            .prefix(&prefix)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(parent)
+            .map_err(Error::io("make a folder in", parent))?;
+        let path = folder.path().to_owned();
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.push(path.clone());
+        }
+        Ok(Staging { folder: Some(folder), path, target: absolute })
+    }
+
+    /// The temporary folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the files durable and puts the folder in the target's place in one step; what was there is removed after.
+    ///
+    /// # Errors
+    /// Bad input if the target has become something else meanwhile; failed work otherwise. The target is as it was then.
+    pub fn publish(mut self) -> Result<()> {
+        for entry in fs::read_dir(&self.path).map_err(Error::io("list", &self.path))? {
+            let path = entry.map_err(Error::io("list", &self.path))?.path();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(Error::io("protect", &path))?;
+            sync(&path)?;
+        }
+        sync(&self.path)?;
+        check_target(&self.target)?;
+        let flags = if fs::symlink_metadata(&self.target).is_ok() {
+            RenameFlags::RENAME_EXCHANGE
+        } else {
+            RenameFlags::RENAME_NOREPLACE
+        };
+        renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, flags)
+            .map_err(|errno| Error::io("replace", &self.target)(errno.into()))?;
+        if flags == RenameFlags::RENAME_NOREPLACE
+            && let Some(folder) = self.folder.take()
+        {
+            // It lies under its final name now: there is nothing left to remove.
+            let _ = folder.keep();
+        }
+        self.target.parent().map_or(Ok(()), sync)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.retain(|path| *path != self.path);
+        }
+    }
+}
+
+/// Removes every temporary folder: for a program that is about to end early.
+pub fn remove_all() {
+    if let Ok(staged) = STAGED.lock() {
+        for path in staged.iter() {
+            // Nothing better can be done about a folder that stays.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// A target may be absent, empty or a folder of ours.
+fn check_target(target: &Path) -> Result<()> {
+    let refuse = |why: &str| {
+        let what = format!("{} {why}, which would be lost", target.display());
+        Err(Error::bad_input(what, "name a new folder, or one that `imagegen build` made"))
+    };
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", target)(error)),
+        Ok(metadata) if !metadata.is_dir() => return refuse("is not a folder"),
+        Ok(_) => (),
+    }
+    let ours = crate::manifest::read(target).map(|manifest| manifest.outputs).unwrap_or_default();
+    for entry in fs::read_dir(target).map_err(Error::io("list", target))? {
+        let name = entry.map_err(Error::io("list", target))?.file_name();
+        let known = name.to_str().is_some_and(|name| ours.contains_key(name) || (name == MARKER && !ours.is_empty()));
+        if !known {
+            return refuse(&format!("holds {}", name.display()));
+        }
+    }
+    Ok(())
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn others(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn staged(target: &Path, content: &str) -> Staging {
+        let staging = Staging::beside(target).unwrap();
+        fs::write(staging.path().join("file"), content).unwrap();
+        let mut manifest = crate::manifest::Manifest::example();
+        manifest.note_file(staging.path(), "file").unwrap();
+        manifest.write(staging.path()).unwrap();
+        staging
+    }
+
+    #[test]
+    fn new_then_replaced_and_nothing_else_left() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("out");
+        staged(&target, "first").publish().unwrap();
+        staged(&target, "second").publish().unwrap();
+        assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "second");
+        assert_eq!(others(parent.path()), ["out"]);
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(target.join("file")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_dropped_staging_leaves_the_last_good_image() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("out");
+        staged(&target, "first").publish().unwrap();
+        drop(staged(&target, "second"));
+        assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "first");
+        assert_eq!(others(parent.path()), ["out"]);
+    }
+
+    #[test]
+    fn folders_of_others_files_and_links_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("thesis.tex"), "years of work").unwrap();
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        for target in [&other, &other.join("thesis.tex"), &link] {
+            assert_eq!(Staging::beside(target).unwrap_err().exit_status(), 2, "{}", target.display());
+        }
+        fs::write(other.join(MARKER), "{}").unwrap();
+        assert_eq!(Staging::beside(&other).unwrap_err().exit_status(), 2, "a manifest of something else");
+        let target = parent.path().join("out");
+        staged(&target, "first").publish().unwrap();
+        fs::write(target.join("notes.txt"), "mine").unwrap();
+        let error = Staging::beside(&target).unwrap_err();
+        assert!(error.what.contains("notes.txt"), "{error}");
+    }
+}

@@ -1,0 +1,62 @@
+//! From what a command line says to a board file: a path, or a name looked up in the board folder.
+
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Name of the board folder in the source tree.
+const FOLDER: &str = "board-configs";
+/// Where a package installs the board folder.
+const INSTALLED: &str = "/usr/share/initoverlayfs/board-configs";
+/// Environment variable that names another board folder.
+const VARIABLE: &str = "INITOVERLAYFS_BOARDS";
+
+/// The file of a board.
+///
+/// # Errors
+/// Bad input if no board has this name; lists the known ones.
+pub(super) fn file(name_or_path: &str) -> Result<PathBuf> {
+    let path = Path::new(name_or_path);
+    if name_or_path.contains('/') || name_or_path.ends_with(".toml") || path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let folder = folder();
+    let file = folder.join(format!("{name_or_path}.toml"));
+    if file.is_file() {
+        return Ok(file);
+    }
+    let known = names_in(&folder, is_bootable);
+    let suggestion = super::suggest(name_or_path, known.iter().map(String::as_str));
+    let what = format!("unknown board {name_or_path:?}{suggestion} (looked in {})", folder.display());
+    let hint = if known.is_empty() {
+        format!("give a path, or name the board folder in {VARIABLE}")
+    } else {
+        format!("known boards: {}", known.join(", "))
+    };
+    Err(Error::bad_input(what, hint))
+}
+
+/// The board folder.
+fn folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os(VARIABLE) {
+        return folder.into();
+    }
+    let starts = [std::env::current_dir(), std::env::current_exe()];
+    let above = starts.iter().flatten().flat_map(|start| start.ancestors());
+    above.map(|start| start.join(FOLDER)).find(|folder| folder.is_dir()).unwrap_or_else(|| INSTALLED.into())
+}
+
+/// Names of the board files in `folder` that `wanted` accepts, sorted.
+pub(super) fn names_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Vec<String> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let boards = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml") && wanted(path));
+    let mut names: Vec<String> = boards.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// Whether a file is a board and no mere parent: a board has a name.
+fn is_bootable(path: &Path) -> bool {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("name"))
+}

@@ -1,0 +1,286 @@
+//! The scalar values of a board file: each knows its text form, so that a wrong one is refused with what was expected.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration as StdDuration;
+
+/// Defines a type that is a string in the file, read by a function from `&str` to `Option`.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:path, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) struct $name(pub(crate) $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let refused = || de::Error::custom(format_args!("found {text:?}, expected {}", $expected));
+                $parse(&text).map($name).ok_or_else(refused)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $expected })
+            }
+        }
+    };
+}
+
+text! {
+    /// Length of time.
+    Duration(StdDuration), duration, "a duration: a whole number and us, ms or s, as in \"500ms\""
+}
+text! {
+    /// Name of a board or slot.
+    Name(String), name, "a name: 1 to 64 of a-z, 0-9, - and _"
+}
+text! {
+    /// Name of a kernel module.
+    ModuleName(String), module_name, "a module's name: letters, digits, - and _, without folder and .ko"
+}
+text! {
+    /// Absolute path on the target.
+    AbsolutePath(String), absolute_path, "an absolute path without \"..\", \".\", \"//\" and trailing slash"
+}
+text! {
+    /// Name of a GPT partition.
+    PartName(String), part_name, "a partition name: 1 to 36 UTF-16 units without control characters"
+}
+text! {
+    /// Label of a file system.
+    Label(String), label, "a label: 1 to 255 bytes without control characters"
+}
+text! {
+    /// Identity of a partition.
+    PartUuid(PartitionId), partition_id, "a GPT GUID (8-4-4-4-12 hexadecimal digits) or an MBR signature and number (\"1234abcd-02\")"
+}
+text! {
+    /// UUID of a file system, lower case.
+    Uuid(String), uuid, "a file system's UUID (8-4-4-4-12 hexadecimal digits; vfat: 4-4)"
+}
+text! {
+    /// Kernel name of a block device.
+    DeviceName(String), device_name, "a kernel name of a block device, as in \"vda1\" or \"/dev/mmcblk0p2\""
+}
+text! {
+    /// Parameters of a kernel module.
+    Parameters(String), parameters, "module parameters: name=value separated by spaces, without control characters"
+}
+text! {
+    /// Compression of the EROFS image.
+    ImageCompression(super::ImageCompression), image_compression,
+    "none, lz4, lz4hc[,0-12], zstd[,0-22], lzma[,0-109] or deflate[,0-9]"
+}
+
+/// What a `partuuid` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PartitionId {
+    /// A GUID as its bytes lie in the GPT.
+    Gpt([u8; 16]),
+    /// Signature of an MBR disk and number of the partition.
+    Mbr(u32, u8),
+}
+
+/// Number of bytes: `"64MiB"` or a plain integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+const SIZE: &str = "a size: bytes as a whole number, or a number and KiB, MiB or GiB, as in \"64MiB\"";
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Sizes;
+        impl Visitor<'_> for Sizes {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(SIZE)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
+                size(text).map(Size).ok_or_else(|| E::custom(format_args!("found {text:?}, expected {SIZE}")))
+            }
+
+            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
+                u64::try_from(bytes).map(Size).map_err(|_| E::custom(format_args!("found {bytes}, expected {SIZE}")))
+            }
+        }
+        deserializer.deserialize_any(Sizes)
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "minimum": 0, "description": SIZE })
+    }
+}
+
+/// Splits `10ms` into 10 and `ms`.
+fn number_and_unit(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, unit))
+}
+
+fn duration(text: &str) -> Option<StdDuration> {
+    match number_and_unit(text)? {
+        (number, "us") => Some(StdDuration::from_micros(number)),
+        (number, "ms") => Some(StdDuration::from_millis(number)),
+        (number, "s") => Some(StdDuration::from_secs(number)),
+        _ => None,
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let scale = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(scale)
+}
+
+fn text_of(text: &str, longest: usize, allowed: impl Fn(char) -> bool) -> Option<String> {
+    (!text.is_empty() && text.len() <= longest && text.chars().all(allowed)).then(|| text.to_owned())
+}
+
+fn name(text: &str) -> Option<String> {
+    text_of(text, 64, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+fn module_name(text: &str) -> Option<String> {
+    text_of(text, 64, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn parameters(text: &str) -> Option<String> {
+    text_of(text, 1024, |c| !c.is_control())
+}
+
+/// Whether `path` is absolute, not `/`, and free of empty, `.` and `..` components.
+pub(crate) fn is_normalised(path: &str) -> bool {
+    let parts = path.strip_prefix('/').map(|rest| rest.split('/'));
+    parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")))
+}
+
+fn absolute_path(text: &str) -> Option<String> {
+    text_of(text, 255, |c| !c.is_control()).filter(|path| is_normalised(path))
+}
+
+fn part_name(text: &str) -> Option<String> {
+    text_of(text, 144, |c| !c.is_control()).filter(|name| name.encode_utf16().count() <= 36)
+}
+
+fn label(text: &str) -> Option<String> {
+    text_of(text, 255, |c| !c.is_control())
+}
+
+fn device_name(text: &str) -> Option<String> {
+    let kernel_name = text.strip_prefix("/dev/").unwrap_or(text);
+    let name = text_of(kernel_name, 64, |c| c.is_ascii_graphic() && c != '\\' && c != '"')?;
+    is_normalised(&format!("/{name}")).then_some(name)
+}
+
+/// Whether `text` is hexadecimal digits in groups of these lengths, joined by `-`.
+fn has_groups(text: &str, lengths: &[usize]) -> bool {
+    let groups = text.split('-');
+    groups.clone().map(str::len).eq(lengths.iter().copied())
+        && groups.flat_map(str::chars).all(|c| c.is_ascii_hexdigit())
+}
+
+fn uuid(text: &str) -> Option<String> {
+    (has_groups(text, &[8, 4, 4, 4, 12]) || has_groups(text, &[4, 4])).then(|| text.to_ascii_lowercase())
+}
+
+fn partition_id(text: &str) -> Option<PartitionId> {
+    if has_groups(text, &[8, 2]) {
+        let (signature, number) = text.split_once('-')?;
+        let number = u8::from_str_radix(number, 16).ok().filter(|number| *number != 0)?;
+        return Some(PartitionId::Mbr(u32::from_str_radix(signature, 16).ok()?, number));
+    }
+    if !has_groups(text, &[8, 4, 4, 4, 12]) {
+        return None;
+    }
+    let value = u128::from_str_radix(&text.replace('-', ""), 16).ok()?;
+    Some(PartitionId::Gpt(guid_bytes(value.to_be_bytes())))
+}
+
+/// Swaps between a GUID's text order and its bytes in the GPT: the first three fields are little-endian there
+/// (UEFI 2.10, appendix A).
+pub(crate) fn guid_bytes(text_order: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, rest @ ..] = text_order;
+    let [i, j, k, l, m, n, o, p] = rest;
+    [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p]
+}
+
+fn image_compression(text: &str) -> Option<super::ImageCompression> {
+    use super::ImageCompression as Compression;
+    let (algorithm, level) = text.split_once(',').map_or((text, None), |(name, level)| (name, Some(level)));
+    let level = |highest: u8| match level {
+        None => Some(None),
+        Some(text) => text.parse::<u8>().ok().filter(|level| *level <= highest).map(Some),
+    };
+    match algorithm {
+        "none" if algorithm == text => Some(Compression::None),
+        "lz4" if algorithm == text => Some(Compression::Lz4),
+        "lz4hc" => level(12).map(Compression::Lz4hc),
+        "zstd" => level(22).map(Compression::Zstd),
+        "lzma" => level(109).map(Compression::Lzma),
+        "deflate" => level(9).map(Compression::Deflate),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations() {
+        assert_eq!(size("64MiB"), Some(64 << 20));
+        assert_eq!(size("4096"), Some(4096));
+        assert_eq!(size("64 MiB"), None);
+        assert_eq!(size("99999999999GiB"), None);
+        assert_eq!(duration("1500us"), Some(StdDuration::from_micros(1500)));
+        assert_eq!(duration("10"), None);
+        assert_eq!(duration("-1s"), None);
+    }
+
+    #[test]
+    fn paths_devices_and_ids() {
+        assert!(absolute_path("/etc/extra").is_some());
+        for bad in ["/", "etc", "/etc/", "/a//b", "/a/../b", "/./a", ""] {
+            assert_eq!(absolute_path(bad), None, "{bad}");
+        }
+        assert_eq!(device_name("/dev/vda1").as_deref(), Some("vda1"));
+        assert_eq!(device_name("/dev/../x"), None);
+        assert_eq!(uuid("ABCD-12EF").as_deref(), Some("abcd-12ef"));
+        assert_eq!(partition_id("1234abcd-02"), Some(PartitionId::Mbr(0x1234_abcd, 2)));
+        let guid = partition_id("C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
+        let bytes = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+        assert_eq!(guid, Some(PartitionId::Gpt(bytes)));
+    }
+
+    #[test]
+    fn image_compressions() {
+        use crate::board::ImageCompression;
+        assert_eq!(image_compression("lz4hc,12"), Some(ImageCompression::Lz4hc(Some(12))));
+        assert_eq!(image_compression("zstd"), Some(ImageCompression::Zstd(None)));
+        for bad in ["lz4,3", "none,1", "lz4hc,13", "gzip", "zstd,", ""] {
+            assert_eq!(image_compression(bad), None, "{bad}");
+        }
+    }
+}

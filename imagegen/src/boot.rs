@@ -1,0 +1,239 @@
+//! `imagegen boot`: boots a folder of outputs in QEMU and says what each step took.
+
+pub mod console;
+pub mod qemu;
+
+use crate::manifest::{self, Machine, Manifest};
+use crate::{Error, Result};
+use console::{Log, Parser};
+use nix::sys::termios::{self, SetArg, Termios};
+use qemu::{Clock, Disk, End, Qemu, Running};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the next init is watched after it was started: its refusal would follow at once.
+const AFTER_EXEC: Duration = Duration::from_secs(2);
+
+/// How to boot.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Kernel instead of the folder's own.
+    pub kernel: Option<PathBuf>,
+    /// Count instructions instead of time.
+    pub deterministic: bool,
+    /// How long a boot may take. On a terminal it ends with the start of the next init, which then runs as long as the
+    /// user likes.
+    pub timeout: Duration,
+    /// Further kernel arguments.
+    pub append: OsString,
+}
+
+/// The QEMU that boots `folder`, as its manifest describes it. Whether it is asked for keys is left to the caller.
+///
+/// # Errors
+/// Bad input if the folder is not ours, its board does not boot in QEMU, or there is no kernel.
+pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
+    let manifest = manifest::read(folder)?;
+    let machine = machine(&manifest)?;
+    let kernel = match &options.kernel {
+        Some(kernel) => kernel.clone(),
+        None => folder.join(manifest::KERNEL),
+    };
+    if !kernel.is_file() {
+        let what = format!("no kernel: {} is not a file", kernel.display());
+        return Err(Error::bad_input(what, "give --kernel FILE, here or to `imagegen build`"));
+    }
+    let mut append = OsString::from(format!("console={} {}", machine.console, machine.append).trim_end());
+    if !options.append.is_empty() {
+        append.push(" ");
+        append.push(&options.append);
+    }
+    let has_disk = manifest.outputs.contains_key(manifest::DISK);
+    let disks = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: false });
+    Ok(Qemu {
+        program: machine.program.clone(),
+        machine: machine.machine.clone(),
+        cpu: machine.cpu.clone().unwrap_or_default(),
+        cpus: machine.cpus,
+        memory_mib: machine.memory_mib,
+        kernel,
+        initrd: Some(folder.join(manifest::INITRAMFS)),
+        append,
+        transport: machine.transport,
+        disks: disks.into_iter().collect(),
+        clock: if options.deterministic { Clock::Instructions } else { Clock::Host },
+        port: None,
+        extra: machine.arguments.iter().map(OsString::from).collect(),
+        keyboard: false,
+    })
+}
+
+fn machine(manifest: &Manifest) -> Result<&Machine> {
+    manifest.qemu.as_ref().ok_or_else(|| {
+        let what = format!("board {} does not boot in QEMU", manifest.board.name);
+        Error::bad_input(what, "add a [qemu] table to the board, and build again")
+    })
+}
+
+/// Boots `folder` with its console on the terminal, until QEMU ends or the deadline has passed.
+///
+/// # Errors
+/// As [`prepare`]; failed work if QEMU does not start.
+pub fn run(folder: &Path, options: &Options) -> Result<Log> {
+    let mut qemu = prepare(folder, options)?;
+    qemu.keyboard = io::stdin().is_terminal();
+    let terminal = Terminal::save(qemu.keyboard);
+    let mut running = qemu.start()?;
+    let mut console = Watcher::new(true);
+    let deadline = Instant::now() + options.timeout;
+    let interactive = qemu.keyboard;
+    let mut end = running.watch(Some(deadline), &mut |bytes| {
+        console.see(bytes);
+        !(interactive && console.log.next_init_ran())
+    })?;
+    if end == End::Stopped {
+        end = running.watch(None, &mut |bytes| {
+            console.see(bytes);
+            true
+        })?;
+    }
+    drop(running);
+    drop(terminal);
+    if end == End::Deadline {
+        log::warn!("stopped after {} s", options.timeout.as_secs());
+    }
+    Ok(console.log)
+}
+
+/// Boots `folder` unseen until the next init has started, or has been refused.
+///
+/// # Errors
+/// As [`prepare`]; failed work if QEMU does not start.
+pub fn until_next_init(folder: &Path, options: &Options) -> Result<Log> {
+    let mut running = prepare(folder, options)?.start()?;
+    watch_until_next_init(&mut running, options.timeout)
+}
+
+/// Watches a boot until the next init has started, or has been refused; at most `timeout`.
+///
+/// # Errors
+/// Failed work if the console cannot be read.
+pub fn watch_until_next_init(running: &mut Running, timeout: Duration) -> Result<Log> {
+    let mut console = Watcher::new(false);
+    let deadline = Instant::now() + timeout;
+    let end = running.watch(Some(deadline), &mut |bytes| {
+        console.see(bytes);
+        !console.log.next_init_ran() && console.log.panic.is_none()
+    })?;
+    if end == End::Stopped {
+        // Any further line is the next init's own, or its refusal.
+        let lines = console.lines;
+        running.watch(Some(deadline.min(Instant::now() + AFTER_EXEC)), &mut |bytes| {
+            console.see(bytes);
+            console.lines == lines
+        })?;
+    }
+    Ok(console.log)
+}
+
+/// Keeps what a console says.
+struct Watcher {
+    parser: Parser,
+    log: Log,
+    lines: u64,
+    shown: bool,
+}
+
+impl Watcher {
+    fn new(shown: bool) -> Self {
+        Watcher { parser: Parser::default(), log: Log::default(), lines: 0, shown }
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        if self.shown {
+            // A closed pipe does not end the boot: its result is the exit status.
+            let mut out = io::stdout();
+            let _ = out.write_all(bytes).and_then(|()| out.flush());
+        }
+        for line in self.parser.feed(bytes) {
+            self.lines += 1;
+            self.log.add(line);
+        }
+    }
+}
+
+/// The terminal's settings, which QEMU changes and cannot put back when it is killed.
+struct Terminal(Option<Termios>);
+
+impl Terminal {
+    fn save(wanted: bool) -> Self {
+        Terminal(if wanted { termios::tcgetattr(io::stdin()).ok() } else { None })
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            // Nothing better can be done about a terminal that has gone.
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        Options { kernel: None, deterministic: true, timeout: Duration::from_secs(20), append: "quiet".into() }
+    }
+
+    fn folder(script: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("qemu");
+        crate::boot::qemu::tests::install(script, &program);
+        std::fs::write(folder.path().join(manifest::KERNEL), "").unwrap();
+        let mut manifest = Manifest::example();
+        manifest.qemu = Some(Machine {
+            program: program.to_str().unwrap().into(),
+            machine: "virt".into(),
+            cpu: None,
+            cpus: 1,
+            memory_mib: 64,
+            transport: qemu::Transport::Pci,
+            console: "ttyAMA0".into(),
+            append: String::new(),
+            arguments: Vec::new(),
+        });
+        manifest.write(folder.path()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_manifest_alone_says_how_to_boot() {
+        let folder = folder("");
+        let qemu = prepare(folder.path(), &options()).unwrap();
+        assert_eq!((qemu.append, qemu.clock), ("console=ttyAMA0 quiet".into(), Clock::Instructions));
+        std::fs::remove_file(folder.path().join(manifest::KERNEL)).unwrap();
+        assert_eq!(prepare(folder.path(), &options()).unwrap_err().exit_status(), 2);
+    }
+
+    #[test]
+    fn a_started_init_counts_and_a_refused_one_does_not() {
+        let good = folder("#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\necho hello\nexec sleep 60\n");
+        assert!(until_next_init(good.path(), &options()).unwrap().next_init_ran());
+        let refused = folder(
+            "#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\n\
+             echo 'initoverlayfs: exec failed: no (errno 8)'\nexec sleep 60\n",
+        );
+        assert!(!until_next_init(refused.path(), &options()).unwrap().next_init_ran());
+    }
+
+    #[test]
+    fn a_boot_that_ends_early_did_not_run() {
+        let log = until_next_init(folder("#!/bin/sh\nexit 1\n").path(), &options()).unwrap();
+        assert!(!log.next_init_ran());
+    }
+}

@@ -1,0 +1,333 @@
+//! Starts QEMU and reads its console: for `imagegen boot`, `imagegen measure` and every boot test.
+
+use crate::{Error, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Name of the virtio-serial port a guest under test answers on.
+pub const TEST_PORT: &str = "org.initoverlayfs.test";
+
+/// How virtio devices are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// On the PCI bus: `virtio-blk-pci`.
+    Pci,
+    /// Memory mapped: `virtio-blk-device`.
+    Mmio,
+}
+
+impl Transport {
+    const fn suffix(self) -> &'static str {
+        match self {
+            Transport::Pci => "pci",
+            Transport::Mmio => "device",
+        }
+    }
+}
+
+/// What makes the guest's clock go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's time.
+    #[default]
+    Host,
+    /// One instruction is one nanosecond; waiting takes the host's time. Right wherever the guest waits for a disk.
+    Instructions,
+    /// As above, and waiting takes no time. Right for boots that only compute.
+    InstructionsNoSleep,
+}
+
+/// Where the test port leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// What the guest writes is collected in this file.
+    File(PathBuf),
+    /// QEMU listens on this UNIX socket.
+    Socket(PathBuf),
+}
+
+/// A disk of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Raw image.
+    pub image: PathBuf,
+    /// Whether the guest may write to it.
+    pub writable: bool,
+}
+
+/// A QEMU to start.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// Program: `qemu-system-aarch64`.
+    pub program: String,
+    /// `-machine`.
+    pub machine: String,
+    /// `-cpu`; QEMU's own choice if empty.
+    pub cpu: String,
+    /// Processors.
+    pub cpus: u32,
+    /// RAM in MiB.
+    pub memory_mib: u32,
+    /// Kernel image.
+    pub kernel: PathBuf,
+    /// Initramfs.
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    pub append: OsString,
+    /// How disks and ports are attached.
+    pub transport: Transport,
+    /// Disks, in the order of vda, vdb and so on.
+    pub disks: Vec<Disk>,
+    /// The guest's clock.
+    pub clock: Clock,
+    /// Where the virtio-serial port [`TEST_PORT`] leads, if there is to be one.
+    pub port: Option<Port>,
+    /// Further arguments, as they are.
+    pub extra: Vec<OsString>,
+    /// Whether the terminal's keys go to the guest (Ctrl-A X ends it).
+    pub keyboard: bool,
+}
+
+/// How watching a console ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended, with success or not.
+    Exited(bool),
+    /// The watcher had seen enough.
+    Stopped,
+    /// The deadline passed.
+    Deadline,
+}
+
+impl Qemu {
+    /// The arguments in the order given to QEMU.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut list: Vec<OsString> = Vec::new();
+        let mut add = |words: &[&OsStr]| list.extend(words.iter().map(|word| (*word).to_owned()));
+        let (memory, cpus) = (self.memory_mib.to_string(), self.cpus.to_string());
+        add(&["-nodefaults".as_ref(), "-no-user-config".as_ref(), "-no-reboot".as_ref()]);
+        add(&["-display".as_ref(), "none".as_ref()]);
+        add(&["-machine".as_ref(), self.machine.as_ref()]);
+        add(&["-m".as_ref(), memory.as_ref(), "-smp".as_ref(), cpus.as_ref()]);
+        if !self.cpu.is_empty() {
+            add(&["-cpu".as_ref(), self.cpu.as_ref()]);
+        }
+        add(&["-kernel".as_ref(), self.kernel.as_ref()]);
+        if let Some(initrd) = &self.initrd {
+            add(&["-initrd".as_ref(), initrd.as_ref()]);
+        }
+        if !self.append.is_empty() {
+            add(&["-append".as_ref(), &self.append]);
+        }
+        add(&["-chardev".as_ref(), "stdio,id=console,mux=on,signal=off".as_ref()]);
+        add(&["-serial".as_ref(), "chardev:console".as_ref(), "-mon".as_ref(), "chardev=console".as_ref()]);
+        match self.clock {
+            Clock::Host => (),
+            Clock::Instructions => add(&["-icount".as_ref(), "shift=0".as_ref()]),
+            Clock::InstructionsNoSleep => add(&["-icount".as_ref(), "shift=0,sleep=off".as_ref()]),
+        }
+        self.add_devices(&mut list);
+        list.extend(self.extra.iter().cloned());
+        list
+    }
+
+    fn add_devices(&self, list: &mut Vec<OsString>) {
+        let suffix = self.transport.suffix();
+        for (index, disk) in self.disks.iter().enumerate() {
+            let access = if disk.writable { "" } else { ",readonly=on" };
+            let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access},file="));
+            drive.push(option_value(disk.image.as_os_str()));
+            list.extend(["-drive".into(), drive, "-device".into()]);
+            list.push(format!("virtio-blk-{suffix},drive=disk{index}").into());
+        }
+        let Some(port) = &self.port else { return };
+        let (mut chardev, path, end) = match port {
+            Port::File(path) => (OsString::from("file,id=test,path="), path, ""),
+            Port::Socket(path) => (OsString::from("socket,id=test,path="), path, ",server=on,wait=off"),
+        };
+        chardev.push(option_value(path.as_os_str()));
+        chardev.push(end);
+        list.extend(["-chardev".into(), chardev, "-device".into(), format!("virtio-serial-{suffix}").into()]);
+        list.extend(["-device".into(), format!("virtserialport,chardev=test,name={TEST_PORT}").into()]);
+    }
+
+    /// Starts it. Dropping the result kills it.
+    ///
+    /// # Errors
+    /// Failed work if the program cannot be started.
+    pub fn start(&self) -> Result<Running> {
+        let mut command = Command::new(&self.program);
+        command.args(self.arguments()).stdout(Stdio::piped());
+        command.stdin(if self.keyboard { Stdio::inherit() } else { Stdio::null() });
+        log::debug!("{command:?}");
+        let mut child = command.spawn().map_err(|error| {
+            Error::failed(
+                format!("cannot start {}: {error}", self.program),
+                "install QEMU: apt-get install qemu-system-arm qemu-system-x86",
+            )
+        })?;
+        match child.stdout.take() {
+            Some(console) => Ok(Running { child, console }),
+            None => Err(Error::failed(format!("{} has no console", self.program), "")),
+        }
+    }
+}
+
+/// A value inside a QEMU option, where a comma is written twice.
+fn option_value(value: &OsStr) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = value.as_bytes();
+    let doubled = bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b',')));
+    OsString::from_vec(doubled.collect())
+}
+
+/// A QEMU that runs; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    console: ChildStdout,
+}
+
+impl Running {
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives the console's bytes to `see` until it returns false, QEMU ends or `deadline` passes; none waits for ever.
+    /// Can be called again to go on.
+    ///
+    /// # Errors
+    /// Failed work if the console cannot be read.
+    pub fn watch(&mut self, deadline: Option<Instant>, see: &mut dyn FnMut(&[u8]) -> bool) -> Result<End> {
+        let mut buffer = [0; 4096];
+        loop {
+            if !self.readable(deadline)? {
+                return Ok(End::Deadline);
+            }
+            let count = self.console.read(&mut buffer).map_err(Error::io("read", "QEMU's console"))?;
+            if count == 0 {
+                return self.wait();
+            }
+            if !see(buffer.get(..count).unwrap_or_default()) {
+                return Ok(End::Stopped);
+            }
+        }
+    }
+
+    /// Waits until the console has bytes or has ended; false once the deadline has passed.
+    fn readable(&self, deadline: Option<Instant>) -> Result<bool> {
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            let timeout = match left {
+                None => PollTimeout::NONE,
+                Some(left) => PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+            };
+            match poll(&mut [PollFd::new(self.console.as_fd(), PollFlags::POLLIN)], timeout) {
+                Ok(0) | Err(nix::errno::Errno::EINTR) => (),
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(Error::failed(format!("cannot wait for QEMU's console: {error}"), "")),
+            }
+        }
+    }
+
+    fn wait(&mut self) -> Result<End> {
+        let status = self.child.wait().map_err(Error::io("wait for", "QEMU"))?;
+        Ok(End::Exited(status.success()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Makes a program of `script`. Another process writes it: a test that forks beside this one would otherwise inherit
+    /// the open file and the kernel refuse to start it (ETXTBSY).
+    pub(crate) fn install(script: &str, program: &std::path::Path) {
+        let text = program.with_extension("text");
+        std::fs::write(&text, script).unwrap();
+        assert!(Command::new("install").args(["-m", "700"]).args([&text, program]).status().unwrap().success());
+    }
+
+    fn qemu(program: &str) -> Qemu {
+        Qemu {
+            program: program.into(),
+            machine: "virt".into(),
+            cpu: "cortex-a72".into(),
+            cpus: 1,
+            memory_mib: 512,
+            kernel: "Image".into(),
+            initrd: Some("initramfs.img".into()),
+            append: "console=ttyAMA0".into(),
+            transport: Transport::Mmio,
+            disks: vec![Disk { image: "a,b.img".into(), writable: false }],
+            clock: Clock::Instructions,
+            port: Some(Port::Socket("port".into())),
+            extra: vec!["-semihosting".into()],
+            keyboard: false,
+        }
+    }
+
+    #[test]
+    fn arguments_say_all_of_it() {
+        let arguments = qemu("qemu").arguments().join(OsStr::new(" "));
+        assert_eq!(
+            arguments.to_str().unwrap(),
+            "-nodefaults -no-user-config -no-reboot -display none -machine virt -m 512 -smp 1 -cpu cortex-a72 \
+             -kernel Image -initrd initramfs.img -append console=ttyAMA0 -chardev stdio,id=console,mux=on,signal=off \
+             -serial chardev:console -mon chardev=console -icount shift=0 \
+             -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
+             -chardev socket,id=test,path=port,server=on,wait=off -device virtio-serial-device \
+             -device virtserialport,chardev=test,name=org.initoverlayfs.test -semihosting"
+        );
+    }
+
+    #[test]
+    fn the_console_of_a_program_that_ends_is_read_to_its_end() {
+        let mut running = qemu("echo").start().unwrap();
+        let mut seen = Vec::new();
+        let end = running
+            .watch(None, &mut |bytes| {
+                seen.extend_from_slice(bytes);
+                true
+            })
+            .unwrap();
+        assert_eq!(end, End::Exited(true));
+        assert!(seen.starts_with(b"-nodefaults"));
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_meets_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("qemu");
+        install("#!/bin/sh\nexec sleep 600\n", &script);
+        let mut running = qemu(script.to_str().unwrap()).start().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        assert_eq!(running.watch(Some(deadline), &mut |_| true).unwrap(), End::Deadline);
+    }
+
+    #[test]
+    fn a_missing_program_is_failed_work_with_a_hint() {
+        let error = qemu("/nonexistent/qemu").start().unwrap_err();
+        assert_eq!(error.exit_status(), 1);
+        assert!(error.hint.contains("apt-get"), "{error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! `imagegen build`: everything is made in a folder beside the output, read back, held against the budget, and only then
+//! put in the output's place.
+
+mod program;
+mod verify;
+
+use crate::atomic::Staging;
+use crate::board::{self, Board, Device, ImageCompression, Source};
+use crate::boot::qemu::Transport;
+use crate::initramfs::{Body, Initramfs};
+use crate::manifest::{self, Machine, Manifest, Module};
+use crate::plan::{self, Identity, ResolvedPlan};
+use crate::progress::Progress;
+use crate::tree::{Node, NodeKind, Tree};
+use crate::{Error, Result, disk, erofs, input, modules};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Name of a partition where the board does not give one.
+const PARTITION_NAME: &str = "initoverlayfs";
+
+/// What to build from.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Board: a name or a path.
+    pub board: String,
+    /// Initramfs, directory or tar.
+    pub from: PathBuf,
+    /// Folder of kernel modules; without it everything is taken to be built in.
+    pub modules: Option<PathBuf>,
+    /// Bootstrap program; found by architecture if absent.
+    pub bootstrap: Option<PathBuf>,
+    /// Kernel to put beside the images.
+    pub kernel: Option<PathBuf>,
+}
+
+/// Resolves the plan and writes nothing but a spool, which is removed: what `imagegen plan` prints.
+///
+/// # Errors
+/// As the board, the input and the modules are wrong.
+pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
+    let board = board::load(&request.board)?;
+    let spool = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+    let tree = read_input(&request.from, spool.path())?;
+    resolve_for(&board, &tree, request)
+}
+
+/// Builds into the folder `out`, which is replaced as a whole, or stays as it is if anything fails.
+///
+/// # Errors
+/// Bad input for whatever is wrong with the request; failed work for an exceeded budget and for what fails on the way.
+pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
+    let board = board::load(&request.board)?;
+    let bootstrap = program::read(request.bootstrap.as_deref(), board.architecture)?;
+    let staging = Staging::beside(out)?;
+    let folder = staging.path();
+    let tree = read_input(&request.from, folder)?;
+    let plan = resolve_for(&board, &tree, request)?;
+    let mut manifest = describe(&board, &tree, &plan)?;
+    let image = write_image(&board, &tree, folder)?;
+    manifest.note(manifest::EROFS, image.bytes, image.sha256);
+    manifest.tools.insert("mkfs.erofs".to_owned(), image.tool.clone());
+    let identity = Identity { uuid: image.uuid, tail_crc: image.tail_crc };
+    let sealed = plan.seal(&vec![Some(identity); plan.slots.len()])?;
+    check_budget(&board, &bootstrap, &sealed)?;
+    write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
+    manifest.note_file(folder, manifest::INITRAMFS)?;
+    if board.qemu.is_some() {
+        write_disk(&board, image.uuid, folder, &mut manifest)?;
+    }
+    if let Some(kernel) = &request.kernel {
+        let to = folder.join(manifest::KERNEL);
+        std::fs::copy(kernel, to).map_err(Error::io("copy", kernel))?;
+        manifest.note_file(folder, manifest::KERNEL)?;
+    }
+    manifest.write(folder)?;
+    // The spool lies in the folder that is about to be published.
+    drop(tree);
+    staging.publish()?;
+    Ok(manifest)
+}
+
+fn read_input(from: &Path, spool_parent: &Path) -> Result<Tree> {
+    let total = std::fs::metadata(from).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+    let progress = Progress::start("reading", total);
+    input::read(from, spool_parent, &mut |bytes| progress.set(bytes))
+}
+
+fn resolve_for(board: &Board, tree: &Tree, request: &Request) -> Result<ResolvedPlan> {
+    let wanted = &board.modules;
+    let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
+    plan::resolve(board, tree, modules)
+}
+
+fn write_image(board: &Board, tree: &Tree, folder: &Path) -> Result<erofs::Summary> {
+    let path = folder.join(manifest::EROFS);
+    let compressed = board.image.compression != ImageCompression::None;
+    let options = erofs::Options {
+        compression: compressed.then(|| board.image.compression.to_string()),
+        cluster_bytes: compressed.then_some(board.image.cluster),
+        dax: false,
+    };
+    let progress = Progress::start("writing EROFS", None);
+    let summary = erofs::write(tree, &options, &path, &mut |bytes| progress.set(bytes))?;
+    drop(progress);
+    let _progress = Progress::start("reading EROFS back", None);
+    erofs::verify(tree, &path)?;
+    Ok(summary)
+}
+
+/// The bootstrap and the plan alone: what the budget limits.
+fn core(bootstrap: Vec<u8>, sealed: Vec<u8>) -> Result<Initramfs> {
+    let mut archive = Initramfs::new(Body::Bytes(bootstrap));
+    archive.add(bootstrap::plan::PATH, 0o600, Body::Bytes(sealed))?;
+    Ok(archive)
+}
+
+fn check_budget(board: &Board, bootstrap: &[u8], sealed: &[u8]) -> Result<()> {
+    let Some(limit) = board.budget.initramfs else { return Ok(()) };
+    let mut bytes = Vec::new();
+    core(bootstrap.to_vec(), sealed.to_vec())?.write(board.initramfs, &mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::failed(
+            format!("mini-initramfs without modules has {} bytes, the budget of {} is {limit}", bytes.len(), board.name),
+            "build the bootstrap with --profile bootstrap, or raise budget.initramfs",
+        ));
+    }
+    Ok(())
+}
+
+fn write_initramfs(
+    board: &Board,
+    plan: &ResolvedPlan,
+    bootstrap: Vec<u8>,
+    sealed: Vec<u8>,
+    folder: &Path,
+) -> Result<()> {
+    let mut archive = core(bootstrap, sealed)?;
+    for module in &plan.modules {
+        archive.add(&plan::module_path(module), 0o600, Body::Bytes(module.bytes.clone()))?;
+    }
+    let firmware = plan.modules.iter().flat_map(|module| &module.firmware);
+    let mut known = BTreeSet::new();
+    for file in firmware.filter(|file| known.insert(file.name.as_str())) {
+        archive.add(&format!("/lib/firmware/{}", file.name), 0o600, Body::Bytes(file.bytes.clone()))?;
+    }
+    if let Some(shell) = plan.shell() {
+        archive.add(plan::SHELL_PATH, 0o755, Body::Path(shell.clone()))?;
+    }
+    if board.slots.iter().any(|slot| slot.source == Source::Initramfs) {
+        archive.add(plan::IMAGE_PATH, 0o600, Body::Path(folder.join(manifest::EROFS)))?;
+    }
+    let path = folder.join(manifest::INITRAMFS);
+    let mut out = BufWriter::new(File::create(&path).map_err(Error::io("create", &path))?);
+    archive.write(board.initramfs, &mut out)?;
+    out.flush().map_err(Error::io("write", &path))?;
+    verify::initramfs(&archive, &path, folder)
+}
+
+/// One partition for every different partition the slots name.
+fn partitions(board: &Board, image: &Path) -> Vec<disk::Partition> {
+    let mut devices: Vec<&Device> = Vec::new();
+    for slot in &board.slots {
+        if let Source::Partition { device, .. } = &slot.source
+            && !devices.contains(&device)
+        {
+            devices.push(device);
+        }
+    }
+    let partition = |device: &Device| disk::Partition {
+        name: if let Device::PartName(name) = device { name.clone() } else { PARTITION_NAME.to_owned() },
+        uuid: if let Device::PartUuid(uuid) = device { Some(*uuid) } else { None },
+        image: image.to_owned(),
+    };
+    devices.into_iter().map(partition).collect()
+}
+
+fn write_disk(board: &Board, uuid: [u8; 16], folder: &Path, manifest: &mut Manifest) -> Result<()> {
+    let partitions = partitions(board, &folder.join(manifest::EROFS));
+    if partitions.is_empty() {
+        return Ok(());
+    }
+    let progress = Progress::start("writing disk", None);
+    let summary = disk::write(&folder.join(manifest::DISK), &uuid, &partitions, &mut |bytes| progress.set(bytes))?;
+    manifest.note(manifest::DISK, summary.bytes, summary.sha256);
+    Ok(())
+}
+
+fn input_entry(tree: &Tree) -> manifest::Input {
+    let mut seen = BTreeSet::new();
+    let size = |node: &Node| match &node.kind {
+        NodeKind::File(content) if seen.insert(content.id) => content.size,
+        _ => 0,
+    };
+    let bytes = tree.nodes.values().map(size).fold(0, u64::saturating_add);
+    manifest::Input { sha256: manifest::hex(&tree.digest()), files: tree.nodes.len() as u64, bytes }
+}
+
+/// The manifest as far as it is known before anything is written.
+fn describe(board: &Board, tree: &Tree, plan: &ResolvedPlan) -> Result<Manifest> {
+    let mut files = BTreeMap::new();
+    for path in &board.files {
+        let (_, sha256) = manifest::digest_file(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        files.insert(name, manifest::hex(&sha256));
+    }
+    let architecture = board.architecture.name().to_owned();
+    let board_entry = manifest::Board { name: board.name.clone(), architecture, files };
+    let mut manifest = Manifest::new(board_entry, input_entry(tree));
+    let module = |module: &modules::ResolvedModule| Module {
+        name: module.name.clone(),
+        bytes: module.bytes.len() as u64,
+        signed: module.signed,
+    };
+    manifest.modules = plan.modules.iter().map(module).collect();
+    let mut text = plan.to_string();
+    if let Some(shell) = plan.shell() {
+        // The host's path of the shell must not make two builds differ.
+        text = text.replace(&shell.display().to_string(), plan::SHELL_PATH);
+    }
+    manifest.plan = text.lines().map(str::to_owned).collect();
+    manifest.budget_switch_root_us =
+        board.budget.switch_root.map(|limit| u64::try_from(limit.as_micros()).unwrap_or(u64::MAX));
+    manifest.qemu = board.qemu.as_ref().map(|qemu| Machine {
+        program: board.architecture.qemu().to_owned(),
+        machine: qemu.machine.clone(),
+        cpu: qemu.cpu.clone(),
+        cpus: qemu.cpus,
+        memory_mib: u32::try_from(qemu.memory >> 20).unwrap_or(u32::MAX),
+        transport: match qemu.transport {
+            board::Transport::Pci => Transport::Pci,
+            board::Transport::Mmio => Transport::Mmio,
+        },
+        console: qemu.console.clone(),
+        append: qemu.append.clone(),
+        arguments: qemu.arguments.clone(),
+    });
+    Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests;

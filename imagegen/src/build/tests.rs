@@ -1,0 +1,143 @@
+use super::*;
+use crate::board::Architecture;
+use std::fs;
+
+const BOARD: &str = r#"
+name = "example"
+architecture = "aarch64"
+[[slot]]
+name = "a"
+source = "partition"
+partname = "system-a"
+[[slot]]
+name = "rescue"
+source = "initramfs"
+[qemu]
+machine = "virt"
+console = "ttyAMA0"
+"#;
+
+/// A folder with a board, a content and a bootstrap, none of which could start anything.
+struct Sample {
+    folder: tempfile::TempDir,
+    request: Request,
+}
+
+impl Sample {
+    fn new(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let program = program::tests::elf(Architecture::Aarch64, 1);
+        for name in ["content", "content/dev", "content/proc", "content/sys", "content/run"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("content/init"), &program).unwrap();
+        fs::set_permissions(at("content/init"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::write(at("bootstrap"), &program).unwrap();
+        fs::write(at("Image"), b"a kernel").unwrap();
+        fs::write(at("example.toml"), format!("{BOARD}{more}")).unwrap();
+        let request = Request {
+            board: at("example.toml").to_str().unwrap().to_owned(),
+            from: at("content"),
+            modules: None,
+            bootstrap: Some(at("bootstrap")),
+            kernel: Some(at("Image")),
+        };
+        Sample { folder, request }
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What lies beside the inputs.
+    fn others(&self) -> Vec<String> {
+        let names = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !["content", "bootstrap", "Image", "example.toml"].contains(&name.as_str()));
+        names.sort();
+        names
+    }
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn twice_built_is_identical_and_names_no_host_path() {
+    let sample = Sample::new("");
+    let manifest = run(&sample.request, &sample.out("first")).unwrap();
+    run(&sample.request, &sample.out("second")).unwrap();
+    let first = files(&sample.out("first"));
+    assert!(first == files(&sample.out("second")));
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    assert_eq!(names, ["disk.img", "initoverlayfs.erofs", "initramfs.img", "kernel", "manifest.json"]);
+    for (name, output) in &manifest.outputs {
+        assert_eq!(manifest::digest_file(&sample.out("first").join(name)).unwrap().0, output.bytes, "{name}");
+    }
+    let text = String::from_utf8(first["manifest.json"].clone()).unwrap();
+    assert!(!text.contains(sample.folder.path().to_str().unwrap()), "{text}");
+    assert_eq!(manifest::read(&sample.out("first")).unwrap(), manifest);
+    assert_eq!(sample.others(), ["first", "second"]);
+}
+
+#[test]
+fn the_image_lies_in_the_partition_and_in_the_initramfs() {
+    let sample = Sample::new("");
+    run(&sample.request, &sample.out("out")).unwrap();
+    let out = files(&sample.out("out"));
+    let image = &out[manifest::EROFS];
+    let partitions = disk::list(&sample.out("out").join(manifest::DISK)).unwrap();
+    assert_eq!(partitions.iter().map(|partition| partition.name.as_str()).collect::<Vec<_>>(), ["system-a"]);
+    let start = usize::try_from(partitions[0].start).unwrap();
+    assert!(out[manifest::DISK][start..].starts_with(image));
+    let spool = tempfile::tempdir().unwrap();
+    let tree = input::read(&sample.out("out").join(manifest::INITRAMFS), spool.path(), &mut |_| ()).unwrap();
+    let Some(Node { kind: NodeKind::File(content), .. }) = tree.node(plan::IMAGE_PATH) else { panic!("no image") };
+    assert!(fs::read(tree.content_path(content)).unwrap() == *image);
+}
+
+#[test]
+fn a_budget_exceeded_leaves_the_last_good_image() {
+    let mut sample = Sample::new("");
+    let out = sample.out("out");
+    run(&sample.request, &out).unwrap();
+    let good = files(&out);
+    let tight = Sample::new("[budget]\ninitramfs = \"1KiB\"\n");
+    sample.request.board = tight.request.board.clone();
+    let error = run(&sample.request, &out).unwrap_err();
+    assert!(error.exit_status() == 1 && error.what.contains("budget"), "{error}");
+    assert!(files(&out) == good);
+    assert_eq!(sample.others(), ["out"]);
+}
+
+#[test]
+fn a_bootstrap_for_another_processor_is_refused() {
+    let sample = Sample::new("");
+    fs::write(sample.out("bootstrap"), program::tests::elf(Architecture::Armv7, 1)).unwrap();
+    assert_eq!(run(&sample.request, &sample.out("out")).unwrap_err().exit_status(), 2);
+    assert_eq!(sample.others(), Vec::<String>::new());
+}
+
+#[test]
+fn a_damaged_initramfs_is_not_what_went_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("initramfs.img");
+    let archive = core(b"init".to_vec(), b"not a plan".to_vec()).unwrap();
+    let mut bytes = Vec::new();
+    archive.write(board::Compression::None, &mut bytes).unwrap();
+    let check = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        verify::initramfs(&archive, &path, folder.path()).unwrap_err().to_string()
+    };
+    assert!(check(&bytes).contains("/plan truncated"), "the archive is right, the plan is none");
+    let at = bytes.windows(10).position(|window| window == b"not a plan").unwrap();
+    bytes[at] ^= 1;
+    assert!(check(&bytes).contains("/plan has other content"));
+    let shorter = core(b"init".to_vec(), Vec::new()).unwrap();
+    bytes.clear();
+    shorter.write(board::Compression::None, &mut bytes).unwrap();
+    assert!(check(&bytes).contains("/plan has other content"));
+}

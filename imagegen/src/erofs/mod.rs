@@ -1,0 +1,175 @@
+//! EROFS images: written by `mkfs.erofs`, read back by a reader of our own.
+
+mod image;
+mod tool;
+mod verify;
+
+pub use tool::Tool;
+pub use verify::{cat, list, verify};
+
+use crate::tree::Tree;
+use crate::{Error, Result, extract};
+use bootstrap::crc::crc32;
+use sha2::{Digest, Sha256};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// What the plan pins an image's end by: its last bytes.
+const TAIL_BYTES: usize = 512;
+/// How often progress is reported while `mkfs.erofs` works.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
+
+/// How an image is to be made. The default is uncompressed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Algorithm and level as `mkfs.erofs -z` takes them: `lz4hc,12`.
+    pub compression: Option<String>,
+    /// Size of a physical cluster in bytes, for a compressed image.
+    pub cluster_bytes: Option<u32>,
+    /// Fit for direct access in memory: uncompressed, no content beside inodes.
+    pub dax: bool,
+}
+
+/// What was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// UUID of the superblock, derived from tree and options.
+    pub uuid: [u8; 16],
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the image.
+    pub sha256: [u8; 32],
+    /// CRC-32 of the last 512 bytes.
+    pub tail_crc: u32,
+    /// Version of `mkfs.erofs`.
+    pub tool: String,
+}
+
+/// Writes `tree` as an image to `out`, mode 0600, overwriting it: give a temporary name to replace an image atomically.
+/// Takes the contents out of the tree's spool. `progress` is called with the bytes written so far.
+///
+/// The same tree, options and tool give the same bytes: time stamps are `SOURCE_DATE_EPOCH`, or 0.
+///
+/// # Errors
+/// `BadInput` for options the installed `mkfs.erofs` cannot do, `FailedWork` otherwise.
+pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary> {
+    let tool = Tool::probe()?;
+    let uuid = uuid(tree, options);
+    let root = tree.spool.path().join("root");
+    let arguments = arguments(&tool, options, uuid)?;
+    fs::create_dir(&root).map_err(Error::io("make", &root))?;
+    extract::into(tree, &root)?;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(out)
+        .map_err(Error::io("create", out))?;
+    let mut command = Command::new("mkfs.erofs");
+    command.args(arguments).arg(out).arg(&root);
+    run(command, out, progress)?;
+    fs::remove_dir_all(&root).map_err(Error::io("remove", &root))?;
+    let (bytes, sha256, tail_crc) = measure(out)?;
+    Ok(Summary { uuid, bytes, sha256, tail_crc, tool: tool.version })
+}
+
+/// A UUID of version 8 (RFC 9562).
+fn uuid(tree: &Tree, options: &Options) -> [u8; 16] {
+    let digest: [u8; 32] =
+        Sha256::new().chain_update(tree.digest()).chain_update(format!("{options:?}")).finalize().into();
+    let [mut uuid, _] =
+        [0, 16].map(|at| std::array::from_fn::<u8, 16, _>(|i| digest.get(at + i).copied().unwrap_or(0)));
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid
+}
+
+fn arguments(tool: &Tool, options: &Options, uuid: [u8; 16]) -> Result<Vec<OsString>> {
+    let mut arguments = vec!["--quiet".to_owned(), format!("-T{}", source_date()?)];
+    let hex: Vec<String> = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let groups = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| hex.get(range).unwrap_or_default().concat());
+    arguments.push(format!("-U{}", groups.join("-")));
+    // The target's page size may be another than this machine's, from which newer tools take the block size.
+    if tool.has("-b#") {
+        arguments.push("-b4096".to_owned());
+    }
+    // Whether parallel compression keeps the bytes equal is the tool's affair; one worker does.
+    if tool.has("--workers=") {
+        arguments.push("--workers=1".to_owned());
+    }
+    if let Some(compression) = &options.compression {
+        if options.dax {
+            return Err(Error::bad_input("an image for direct access cannot be compressed", "drop one of both"));
+        }
+        tool.require_compression(compression)?;
+        arguments.push(format!("-z{compression}"));
+        if let Some(bytes) = options.cluster_bytes {
+            arguments.push(format!("-C{bytes}"));
+        }
+    }
+    if options.dax {
+        arguments.push("-Enoinline_data".to_owned());
+    }
+    Ok(arguments.into_iter().map(OsString::from).collect())
+}
+
+/// Seconds since 1970 that every time stamp gets (<https://reproducible-builds.org/specs/source-date-epoch/>).
+fn source_date() -> Result<u64> {
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(0) };
+    let parsed = value.to_str().and_then(|value| value.parse().ok());
+    parsed.ok_or_else(|| Error::bad_input(format!("SOURCE_DATE_EPOCH is {value:?}"), "set it to seconds since 1970"))
+}
+
+fn run(mut command: Command, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(Error::io("run", "mkfs.erofs"))?;
+    let (sender, receiver) = channel();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || sender.send(child.wait_with_output()));
+        loop {
+            match receiver.recv_timeout(PROGRESS_PERIOD) {
+                Ok(output) => break output,
+                Err(RecvTimeoutError::Timeout) => progress(fs::metadata(out).map_or(0, |metadata| metadata.len())),
+                Err(RecvTimeoutError::Disconnected) => break Err(std::io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    })
+    .map_err(Error::io("wait for", "mkfs.erofs"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("").trim().to_owned();
+    Err(Error::failed(format!("mkfs.erofs failed ({}) on {}: {said}", output.status, out.display()), "is there space?"))
+}
+
+/// Size, SHA-256 and CRC-32 of the end of the file at `path`.
+fn measure(path: &Path) -> Result<(u64, [u8; 32], u32)> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hash = Sha256::new();
+    let mut bytes = 0;
+    let mut tail = Vec::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        let piece = buffer.get(..read).unwrap_or_default();
+        if piece.is_empty() {
+            break;
+        }
+        hash.update(piece);
+        bytes += read as u64;
+        tail.extend(piece.iter().skip(read.saturating_sub(TAIL_BYTES)));
+        tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
+    }
+    Ok((bytes, hash.finalize().into(), crc32(&tail)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The one error of the tool: what went wrong, what to do about it, and whose turn it is.
+
+use std::fmt;
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whose turn it is after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The input is wrong: a board file, an initramfs, a command line. Exit status 2.
+    BadInput,
+    /// The input may be right but the work failed: no space, a missing tool, a budget exceeded. Exit status 1.
+    FailedWork,
+}
+
+/// What went wrong (one line, naming file and key or offset) and what to do (one line).
+#[derive(Debug)]
+pub struct Error {
+    /// Whose turn it is.
+    pub kind: Kind,
+    /// One line: what is wrong, where.
+    pub what: String,
+    /// One line: what to do about it. May be empty where `what` says it all.
+    pub hint: String,
+}
+
+impl Error {
+    /// Wrong input: exit status 2.
+    pub fn bad_input(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error { kind: Kind::BadInput, what: what.into(), hint: hint.into() }
+    }
+
+    /// Failed work: exit status 1.
+    pub fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error { kind: Kind::FailedWork, what: what.into(), hint: hint.into() }
+    }
+
+    /// Failed work on `path`, for `map_err` over file operations: `cannot VERB PATH: REASON`.
+    pub fn io(verb: &'static str, path: impl AsRef<std::path::Path>) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::BadInput } else { Kind::FailedWork };
+            Error { kind, what: format!("cannot {verb} {}: {error}", path.as_ref().display()), hint: String::new() }
+        }
+    }
+
+    /// The exit status of the command.
+    pub fn exit_status(&self) -> u8 {
+        match self.kind {
+            Kind::BadInput => 2,
+            Kind::FailedWork => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.hint) }
+    }
+}
+
+impl std::error::Error for Error {}

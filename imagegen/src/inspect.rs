@@ -1,0 +1,245 @@
+//! `imagegen inspect`: says what any file of the project holds: a plan, a record, an EROFS image, a disk, a manifest, or
+//! whatever `build` takes as its input.
+
+mod show;
+
+use crate::tree::{Node, NodeKind};
+use crate::{Error, Result, disk, erofs, input, manifest};
+use bootstrap::{plan, record};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Magic of an EROFS superblock, little-endian at offset 1024 (`fs/erofs/erofs_fs.h`).
+const EROFS_MAGIC: [u8; 4] = 0xE0F5_E1E2_u32.to_le_bytes();
+/// Bytes of a file's start that tell what it is.
+const HEAD: u64 = 1028;
+
+/// What to show.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Write the content of this file instead of the list.
+    pub cat: Option<String>,
+    /// Write JSON.
+    pub json: bool,
+}
+
+/// What a file turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Plan,
+    Record,
+    Erofs,
+    Disk,
+    Manifest,
+    Archive,
+}
+
+/// Writes what `path` holds to `out`.
+///
+/// # Errors
+/// Bad input if it is nothing known, is damaged, or has no file of the name asked for; failed work if reading or writing
+/// fails.
+pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
+    let what = detect(path)?;
+    let text = match (what, &options.cat) {
+        (What::Erofs, Some(inner)) => return erofs::cat(path, inner.as_bytes(), out),
+        (What::Archive, Some(inner)) => return cat_archive(path, inner, out),
+        (_, Some(_)) => {
+            let text = format!("{} holds no files", path.display());
+            return Err(Error::bad_input(text, "--cat is for an initramfs, a tar, a folder or an EROFS image"));
+        }
+        (What::Plan, None) => show_plan(path, options.json)?,
+        (What::Record, None) => show_record(path, options.json)?,
+        (What::Erofs, None) => show::files(&erofs::list(path)?, options.json),
+        (What::Disk, None) => show_disk(path, options.json)?,
+        (What::Manifest, None) => show_manifest(path, options.json)?,
+        (What::Archive, None) => show_archive(path, options.json)?,
+    };
+    match out.write_all(text.as_bytes()) {
+        // Whoever reads has seen enough: `imagegen inspect FILE | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Error::io("write", "standard output")),
+    }
+}
+
+fn detect(path: &Path) -> Result<What> {
+    if std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
+        return Ok(if manifest::read(path).is_ok() { What::Manifest } else { What::Archive });
+    }
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(HEAD).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(if head.starts_with(&plan::KIND.magic) {
+        What::Plan
+    } else if head.starts_with(&record::KIND.magic) {
+        What::Record
+    } else if head.get(1024..) == Some(&EROFS_MAGIC) {
+        What::Erofs
+    } else if head.get(512..520) == Some(b"EFI PART") {
+        What::Disk
+    } else if head.starts_with(b"{") {
+        What::Manifest
+    } else {
+        What::Archive
+    })
+}
+
+fn sealed(path: &Path, most: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // One more than the largest, so that what is too long is seen to be.
+    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+fn refused(path: &Path, error: bootstrap::envelope::Error) -> Error {
+    Error::bad_input(format!("{}: {error}", path.display()), "use the imagegen of the same version as its writer")
+}
+
+fn show_plan(path: &Path, as_json: bool) -> Result<String> {
+    let bytes = sealed(path, plan::MAX_BYTES)?;
+    let plan = plan::open(&bytes).map_err(|error| refused(path, error))?;
+    if as_json { json_text(&plan) } else { Ok(format!("{plan:#?}\n")) }
+}
+
+fn show_record(path: &Path, as_json: bool) -> Result<String> {
+    let bytes = sealed(path, record::MAX_BYTES)?;
+    let record = record::open(&bytes).map_err(|error| refused(path, error))?;
+    if as_json { json_text(&record) } else { Ok(show::record(&record)) }
+}
+
+fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
+    let manifest = manifest::read(path)?;
+    if as_json { json_text(&manifest) } else { Ok(show::manifest(&manifest)) }
+}
+
+fn json_text<T: serde::Serialize>(value: &T) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::failed(format!("JSON: {error}"), ""))?;
+    Ok(text + "\n")
+}
+
+fn show_archive(path: &Path, as_json: bool) -> Result<String> {
+    let spool = spool()?;
+    let tree = input::read(path, spool.path(), &mut |_| ())?;
+    let entries: Vec<(Vec<u8>, Node)> = tree.nodes.iter().map(|(path, node)| (path.clone(), node.clone())).collect();
+    Ok(show::files(&entries, as_json))
+}
+
+fn cat_archive(path: &Path, inner: &str, out: &mut dyn Write) -> Result<()> {
+    let spool = spool()?;
+    let tree = input::read(path, spool.path(), &mut |_| ())?;
+    let inner = format!("/{}", inner.trim_start_matches('/'));
+    let refuse =
+        |why: &str| Err(Error::bad_input(format!("{}: {inner} {why}", path.display()), "list it without --cat"));
+    match tree.node(&inner).map(|node| &node.kind) {
+        Some(NodeKind::File(content)) => {
+            let file = tree.content_path(content);
+            let mut file = File::open(&file).map_err(Error::io("open", &file))?;
+            io::copy(&mut file, out).map(drop).map_err(Error::io("write", "standard output"))
+        }
+        Some(_) => refuse("is not a regular file"),
+        None => refuse("does not exist"),
+    }
+}
+
+fn spool() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))
+}
+
+/// A disk's partitions, and whether an EROFS image starts in each.
+fn show_disk(path: &Path, as_json: bool) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let (mut text, mut list) = (String::new(), Vec::new());
+    for partition in disk::list(path)? {
+        let mut magic = [0; 4];
+        let holds = match file
+            .seek(SeekFrom::Start(partition.start.saturating_add(1024)))
+            .and_then(|_| file.read_exact(&mut magic))
+        {
+            Ok(()) if magic == EROFS_MAGIC => "erofs",
+            _ => "unknown",
+        };
+        let (number, start, bytes, name) = (partition.number, partition.start, partition.bytes, partition.name);
+        let guid = disk::guid_text(&partition.uuid);
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{number:>3} {start:>12} {bytes:>12} {guid} {holds:<8} {name}");
+        list.push(json!({
+            "number": number, "start": start, "bytes": bytes, "partuuid": guid, "holds": holds, "partname": name,
+        }));
+    }
+    if as_json { json_text(&Value::Array(list)) } else { Ok(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(path: &Path, options: &Options) -> Result<String> {
+        let mut out = Vec::new();
+        run(path, options, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn initramfs(folder: &Path) -> std::path::PathBuf {
+        use crate::initramfs::{Body, Initramfs};
+        let mut archive = Initramfs::new(Body::Bytes(b"#!/bin/sh\n".to_vec()));
+        archive.add("/etc/motd", 0o644, Body::Bytes(b"hello\n".to_vec())).unwrap();
+        let path = folder.join("initramfs.img");
+        archive.write(crate::board::Compression::Gzip, &mut File::create(&path).unwrap()).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_initramfs_is_listed_and_its_files_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = initramfs(folder.path());
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(text.contains("-rwxr-xr-x     0     0           10 /init\n"), "{text}");
+        assert!(text.contains("crw-------     0     0         5, 1 /dev/console\n"), "{text}");
+        let cat = |name: &str| shown(&path, &Options { cat: Some(name.into()), json: false });
+        assert_eq!(cat("etc/motd").unwrap(), "hello\n");
+        assert_eq!(cat("/etc").unwrap_err().exit_status(), 2);
+        assert_eq!(cat("/none").unwrap_err().exit_status(), 2);
+        let json: Value = serde_json::from_str(&shown(&path, &Options { cat: None, json: true }).unwrap()).unwrap();
+        assert!(json.as_array().unwrap().iter().any(|entry| entry["path"] == "/etc/motd" && entry["bytes"] == 6));
+    }
+
+    #[test]
+    fn a_record_becomes_a_table() {
+        use bootstrap::{Step, record::Event};
+        let mut record = record::Record::new(1_000_000);
+        record.add(Event { step: Step::EarlyMounts, item: 0, ended_ns: 1_085_000, errno: 0 });
+        record.add(Event { step: Step::Mount, item: 0, ended_ns: 1_095_000, errno: 22 });
+        let mut buffer = [0; record::MAX_BYTES];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        std::fs::write(&path, record::seal(&record, &mut buffer).unwrap()).unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(text.contains("early-mounts") && text.contains("0.085") && text.contains("errno 22"), "{text}");
+        shown(&path, &Options { cat: None, json: true }).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(shown(&path, &Options::default()).unwrap_err().what.contains("CRC"));
+    }
+
+    #[test]
+    fn a_disk_lists_its_partitions() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, path) = (folder.path().join("image"), folder.path().join("disk.img"));
+        let mut content = vec![0; 4096];
+        content[1024..1028].copy_from_slice(&EROFS_MAGIC);
+        std::fs::write(&image, content).unwrap();
+        let partition = disk::Partition { name: "initoverlayfs".into(), uuid: None, image };
+        disk::write(&path, &[0; 16], &[partition], &mut |_| ()).unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(
+            text.contains("erofs    initoverlayfs\n") && text.starts_with("  1      1048576         4096 "),
+            "{text}"
+        );
+        assert!(shown(&path, &Options { cat: Some("/x".into()), json: false }).is_err());
+    }
+}

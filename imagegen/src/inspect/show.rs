@@ -1,0 +1,137 @@
+//! How things look: files as `ls -l` shows them, records and manifests as tables.
+
+use crate::boot::console::milliseconds;
+use crate::manifest::Manifest;
+use crate::tree::{Node, NodeKind};
+use bootstrap::record::Record;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Files, a line each, or as JSON.
+pub(super) fn files(entries: &[(Vec<u8>, Node)], as_json: bool) -> String {
+    let mut text = String::new();
+    if as_json {
+        let list: Vec<Value> = entries.iter().map(|(path, node)| file_json(path, node)).collect();
+        text = serde_json::to_string_pretty(&list).unwrap_or_default();
+        text.push('\n');
+        return text;
+    }
+    for (path, node) in entries {
+        let (size, target) = match &node.kind {
+            NodeKind::File(content) => (content.size.to_string(), None),
+            NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
+                (format!("{major}, {minor}"), None)
+            }
+            NodeKind::Symlink(target) => (target.len().to_string(), Some(target)),
+            NodeKind::Directory | NodeKind::Fifo | NodeKind::Socket => ("0".to_owned(), None),
+        };
+        let (mode, uid, gid, path) = (mode(node), node.uid, node.gid, printable(path));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{mode} {uid:>5} {gid:>5} {size:>12} {path}");
+        if let Some(target) = target {
+            let _ = write!(text, " -> {}", printable(target));
+        }
+        for name in node.xattrs.keys() {
+            let _ = write!(text, " [{}]", printable(name));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Names may hold anything; a terminal must not obey it.
+fn printable(bytes: &[u8]) -> String {
+    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    String::from_utf8_lossy(bytes).chars().map(show).collect()
+}
+
+fn file_json(path: &[u8], node: &Node) -> Value {
+    let text = String::from_utf8_lossy;
+    let mut entry = json!({
+        "path": text(path), "type": kind(node).1, "mode": format!("{:04o}", node.mode), "uid": node.uid, "gid": node.gid,
+    });
+    let extra = match &node.kind {
+        NodeKind::File(content) => {
+            json!({"bytes": content.size, "sha256": crate::manifest::hex(&content.sha256)})
+        }
+        NodeKind::Symlink(target) => json!({"target": text(target)}),
+        NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
+            json!({"major": major, "minor": minor})
+        }
+        NodeKind::Directory | NodeKind::Fifo | NodeKind::Socket => json!({}),
+    };
+    if let (Value::Object(entry), Value::Object(extra)) = (&mut entry, extra) {
+        entry.extend(extra);
+        let xattrs = node.xattrs.iter();
+        let xattrs = xattrs.map(|(name, value)| (text(name).into_owned(), crate::manifest::hex(value).into()));
+        let xattrs: serde_json::Map<String, Value> = xattrs.collect();
+        if !xattrs.is_empty() {
+            entry.insert("xattrs".to_owned(), Value::Object(xattrs));
+        }
+    }
+    entry
+}
+
+const fn kind(node: &Node) -> (char, &'static str) {
+    match node.kind {
+        NodeKind::File(_) => ('-', "file"),
+        NodeKind::Directory => ('d', "directory"),
+        NodeKind::Symlink(_) => ('l', "symlink"),
+        NodeKind::CharDevice(..) => ('c', "char-device"),
+        NodeKind::BlockDevice(..) => ('b', "block-device"),
+        NodeKind::Fifo => ('p', "fifo"),
+        NodeKind::Socket => ('s', "socket"),
+    }
+}
+
+/// `drwxr-xr-t`.
+fn mode(node: &Node) -> String {
+    let mut text = kind(node).0.to_string();
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = node.mode >> shift;
+        text.push(if bits & 4 == 0 { '-' } else { 'r' });
+        text.push(if bits & 2 == 0 { '-' } else { 'w' });
+        text.push(match (node.mode & special != 0, bits & 1 != 0) {
+            (false, false) => '-',
+            (false, true) => 'x',
+            (true, true) => letter,
+            (true, false) => letter.to_ascii_uppercase(),
+        });
+    }
+    text
+}
+
+/// A record as a table of events.
+pub(super) fn record(record: &Record) -> String {
+    let mut text = format!("{:<16} {:>4} {:>10} {:>10}\n", "step", "item", "took ms", "end ms");
+    let mut before = record.started_ns;
+    for event in &record.events {
+        let took = milliseconds(event.ended_ns.saturating_sub(before) / 1000);
+        let end = milliseconds(event.ended_ns.saturating_sub(record.started_ns) / 1000);
+        let _ = write!(text, "{:<16} {:>4} {took:>10} {end:>10}", event.step.name(), event.item);
+        text += &if event.errno == 0 { "\n".to_owned() } else { format!("  failed: errno {}\n", event.errno) };
+        before = event.ended_ns;
+    }
+    let slot = record.slot.map_or_else(|| "none".to_owned(), |slot| slot.to_string());
+    let _ = writeln!(text, "slot {slot}, {} KiB free, {} events dropped", record.free_ram_kib, record.dropped);
+    let _ =
+        writeln!(text, "0 ms = start of the bootstrap, {} ms after the kernel", milliseconds(record.started_ns / 1000));
+    text
+}
+
+/// A manifest: what was made, of what, and the plan.
+pub(super) fn manifest(manifest: &Manifest) -> String {
+    let mut text = format!("board {} ({})\n", manifest.board.name, manifest.board.architecture);
+    let input = &manifest.input;
+    let _ = writeln!(text, "input {} files, {} bytes, sha256 {}", input.files, input.bytes, input.sha256);
+    for (name, version) in &manifest.tools {
+        let _ = writeln!(text, "made by {name} {version}");
+    }
+    for (name, output) in &manifest.outputs {
+        let _ = writeln!(text, "{:>12} {} {name}", output.bytes, output.sha256);
+    }
+    for line in &manifest.plan {
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}

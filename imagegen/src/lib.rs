@@ -1,0 +1,25 @@
+//! Host side of initoverlayfs: board + initramfs -> plan -> image -> boot -> report. `main.rs` is the command line.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+#![forbid(unsafe_code)]
+
+pub mod atomic;
+pub mod board;
+pub mod boot;
+pub mod build;
+pub mod disk;
+pub mod erofs;
+pub mod error;
+pub mod extract;
+pub mod fakeroot;
+pub mod initramfs;
+pub mod input;
+pub mod inspect;
+pub mod manifest;
+pub mod measure;
+pub mod modules;
+pub mod plan;
+pub mod progress;
+pub mod report;
+pub mod tree;
+
+pub use error::{Error, Kind, Result};

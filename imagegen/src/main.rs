@@ -1,0 +1,117 @@
+//! The program `imagegen`: reads the command line, calls the library, says what went wrong.
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use anyhow::Context;
+use clap::Parser;
+use cli::{Cli, Command, Machine, Source};
+use imagegen::progress::Progress;
+use imagegen::{Error, atomic, board, boot, build, fakeroot, inspect, measure, report};
+use log::LevelFilter;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli).and_then(|()| run(cli.command)) {
+        Ok(status) => status,
+        Err(error) => {
+            // The context is who failed; ours carries its own hint line.
+            eprintln!("imagegen: {error:#}");
+            ExitCode::from(error.downcast_ref::<Error>().map_or(1, Error::exit_status))
+        }
+    }
+}
+
+/// Logging, and what an interrupt leaves behind: nothing.
+fn start(cli: &Cli) -> anyhow::Result<()> {
+    let level = match cli.verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        _ => LevelFilter::Debug,
+    };
+    let config = simplelog::ConfigBuilder::new()
+        .set_time_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .build();
+    simplelog::WriteLogger::init(level, config, io::stderr()).context("cannot log")?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            atomic::remove_all();
+            // As a shell reports a program that a signal ended.
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check { board } => {
+            let board = board::load(&board)?;
+            print(&format!("{}: {}, {} slots: good\n", board.name, board.architecture, board.slots.len()))?;
+        }
+        Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
+        Command::Build { source, bootstrap, kernel, out } => {
+            fakeroot::ensure()?;
+            let manifest = build::run(&request(source, bootstrap, kernel), &out)?;
+            for (name, output) in &manifest.outputs {
+                print(&format!("{:>12} {}\n", output.bytes, out.join(name).display()))?;
+            }
+        }
+        Command::Inspect { file, cat, json } => {
+            inspect::run(&file, &inspect::Options { cat, json }, &mut io::stdout().lock())?;
+        }
+        Command::Boot { machine, deterministic } => {
+            let log = boot::run(&machine.dir, &options(&machine, deterministic))?;
+            print(&format!("\n{log}\n"))?;
+            return Ok(if log.next_init_ran() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
+        Command::Report { runs } => {
+            let sets: Result<Vec<_>, Error> = runs.into_iter().map(titled).collect();
+            print(&report::markdown(&sets?))?;
+        }
+        Command::Schema => print(&board::schema())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
+    build::Request { board: source.board, from: source.from, modules: source.modules, bootstrap, kernel }
+}
+
+fn options(machine: &Machine, deterministic: bool) -> boot::Options {
+    boot::Options {
+        kernel: machine.kernel.clone(),
+        deterministic,
+        timeout: machine.timeout,
+        append: machine.append.clone(),
+    }
+}
+
+fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
+    let progress = Progress::counting("booting", count.into());
+    let runs = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
+    drop(progress);
+    measure::write(&runs, json)?;
+    measure::check_budget(&machine.dir, &runs)
+}
+
+fn titled(path: PathBuf) -> Result<(String, measure::Runs), Error> {
+    let runs = measure::read(&path)?;
+    Ok((path.display().to_string(), runs))
+}
+
+/// Writes to standard output; a reader that has seen enough is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}

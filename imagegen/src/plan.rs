@@ -1,0 +1,202 @@
+//! The plan, decided: a board and the content it boots become the exact list of what the target does. What would lock a
+//! target out is refused here, while somebody is still watching.
+
+mod content;
+mod show;
+
+use crate::board::{Architecture, Board, Device, Failure, Source};
+use crate::error::{Error, Result};
+use crate::modules::ResolvedModule;
+use crate::tree::{NodeKind, Tree};
+use bootstrap::plan::{self, Free, Handover, Mode, Plan, Policy};
+use std::path::PathBuf;
+
+/// Where the image lies in the mini-initramfs, for a slot with source initramfs.
+pub const IMAGE_PATH: &str = "/image.erofs";
+/// Where the shell of failure policy `shell` lies in the mini-initramfs.
+pub const SHELL_PATH: &str = "/shell";
+/// From this size of the mini-initramfs on, in bytes, freeing it takes long enough to be worth a process of its own.
+const FREE_BESIDE: u64 = 8 << 20;
+
+/// Path of a module in the mini-initramfs.
+pub fn module_path(module: &ResolvedModule) -> String {
+    format!("/modules/{}.ko", module.name)
+}
+
+/// What a finished image is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// UUID of its superblock.
+    pub uuid: [u8; 16],
+    /// CRC-32 of its last 512 bytes.
+    pub tail_crc: u32,
+}
+
+/// A board's plan for one content, complete but for the identity of the images.
+#[derive(Clone, Debug)]
+pub struct ResolvedPlan {
+    /// The board's name.
+    pub board: String,
+    /// Processor architecture.
+    pub architecture: Architecture,
+    /// What the image holds.
+    pub mode: Mode,
+    /// Which mounts the next init finds.
+    pub handover: Handover,
+    /// Why: `the board says so`, or what was seen in the content.
+    pub handover_reason: &'static str,
+    /// Path of the next init inside the image, as the board names it.
+    pub next_init: String,
+    /// The program behind it, symbolic links followed.
+    pub next_init_target: String,
+    /// Modules to load, in order.
+    pub modules: Vec<ResolvedModule>,
+    /// Candidates for the image, tried in order.
+    pub slots: Vec<crate::board::Slot>,
+    /// Limits of the overlay's writable layer.
+    pub overlay: crate::board::Overlay,
+    /// Paths the bootloader may add.
+    pub extras: Vec<String>,
+    /// When the initramfs' memory is given back.
+    pub free: Free,
+    /// What happens when no slot boots; with the host's path of the shell.
+    pub failure: Failure,
+}
+
+/// Resolves a board's plan for the content in `tree`.
+///
+/// # Errors
+/// Bad input if the content cannot start (no next init, not executable, for another processor, no interpreter, no mount
+/// points), or a module or the shell is for another processor.
+pub fn resolve(board: &Board, tree: &Tree, modules: Vec<ResolvedModule>) -> Result<ResolvedPlan> {
+    let init = content::next_init(tree, &board.next_init, board.architecture)?;
+    let (handover, handover_reason) = match board.handover {
+        Some(handover) => (handover, "the board says so"),
+        None => content::handover(tree, &init),
+    };
+    if handover == Handover::Mounted {
+        content::check_mount_points(tree)?;
+    }
+    for module in &modules {
+        content::check_module(module, board.architecture)?;
+    }
+    let shell_bytes = match &board.failure {
+        Failure::Shell(path) => content::check_shell(path, board.architecture)?,
+        Failure::Reboot | Failure::PowerOff | Failure::Halt => 0,
+    };
+    let firmware = modules.iter().flat_map(|module| &module.firmware).map(|file| file.bytes.len());
+    let members: usize = modules.iter().map(|module| module.bytes.len()).chain(firmware).sum();
+    let image = if board.slots.iter().any(|slot| slot.source == Source::Initramfs) { tree_bytes(tree) } else { 0 };
+    let initramfs = (members as u64).saturating_add(shell_bytes).saturating_add(image);
+    Ok(ResolvedPlan {
+        board: board.name.clone(),
+        architecture: board.architecture,
+        mode: board.mode,
+        handover,
+        handover_reason,
+        next_init: board.next_init.clone(),
+        next_init_target: init,
+        modules,
+        slots: board.slots.clone(),
+        overlay: board.overlay,
+        extras: board.extras.clone(),
+        free: if initramfs < FREE_BESIDE { Free::Before } else { Free::Beside },
+        failure: board.failure.clone(),
+    })
+}
+
+/// Bytes of all file contents, hard links once: what an image in the initramfs takes, before compression.
+fn tree_bytes(tree: &Tree) -> u64 {
+    let mut seen = std::collections::BTreeSet::new();
+    let size = |node: &crate::tree::Node| match &node.kind {
+        NodeKind::File(content) if seen.insert(content.id) => content.size,
+        _ => 0,
+    };
+    tree.nodes.values().map(size).fold(0, u64::saturating_add)
+}
+
+impl ResolvedPlan {
+    /// The sealed plan. `images` has one entry a slot: the image built for it. A slot that is not pinned takes any image.
+    ///
+    /// # Errors
+    /// Failed work if a pinned slot has no image; bad input if the plan is larger than [`plan::MAX_BYTES`].
+    pub fn seal(&self, images: &[Option<Identity>]) -> Result<Vec<u8>> {
+        if images.len() != self.slots.len() {
+            let what = format!("plan: {} images for {} slots", images.len(), self.slots.len());
+            return Err(Error::failed(what, ""));
+        }
+        let paths: Vec<_> = self.modules.iter().map(module_path).collect();
+        let modules = self.modules.iter().zip(&paths);
+        let modules = modules.map(|(module, path)| plan::Module { path, parameters: &module.parameters });
+        let slots: Result<Vec<_>> =
+            self.slots.iter().zip(images).map(|(slot, image)| sealed_slot(slot, *image)).collect();
+        let plan = Plan {
+            board: &self.board,
+            mode: self.mode,
+            handover: self.handover,
+            next_init: &self.next_init,
+            modules: bounded(modules, "modules")?,
+            slots: bounded(slots?.into_iter(), "slots")?,
+            upper: plan::Upper { size_kib: self.overlay.size_kib, inodes: self.overlay.inodes },
+            extras: bounded(self.extras.iter().map(String::as_str), "extras")?,
+            free: self.free,
+            on_failure: match self.failure {
+                Failure::Reboot => Policy::Reboot,
+                Failure::PowerOff => Policy::PowerOff,
+                Failure::Halt => Policy::Halt,
+                Failure::Shell(_) => Policy::Shell(SHELL_PATH),
+            },
+        };
+        let mut buffer = vec![0; plan::MAX_BYTES];
+        let sealed = plan::seal(&plan, &mut buffer).map_err(|error| {
+            let hint = "shorten names and module parameters, or build modules into the kernel";
+            Error::bad_input(format!("plan of board {}: {error}", self.board), hint)
+        })?;
+        Ok(sealed.to_vec())
+    }
+
+    /// The host's file for [`SHELL_PATH`], if the board has a shell.
+    pub fn shell(&self) -> Option<&PathBuf> {
+        match &self.failure {
+            Failure::Shell(path) => Some(path),
+            Failure::Reboot | Failure::PowerOff | Failure::Halt => None,
+        }
+    }
+}
+
+fn sealed_slot(slot: &crate::board::Slot, image: Option<Identity>) -> Result<plan::Slot<'_>> {
+    let image = match (slot.pin, image) {
+        (false, _) => plan::Image { uuid: None, tail_crc: None },
+        (true, Some(image)) => plan::Image { uuid: Some(image.uuid), tail_crc: Some(image.tail_crc) },
+        (true, None) => return Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
+    };
+    let source = match &slot.source {
+        Source::Initramfs => plan::Source::Initramfs { path: IMAGE_PATH },
+        Source::Partition { device, hint, deadline } => plan::Source::Partition {
+            device: match device {
+                Device::PartName(name) => plan::Device::PartName(name),
+                Device::PartUuid(guid) => plan::Device::PartUuid(*guid),
+                Device::MbrPartUuid(signature, number) => plan::Device::MbrPartUuid(*signature, *number),
+                Device::Label(label) => plan::Device::Label(label),
+                Device::Uuid(uuid) => plan::Device::Uuid(uuid),
+                Device::Path(name) => plan::Device::Path(name),
+            },
+            hint: hint.as_deref(),
+            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+        },
+    };
+    Ok(plan::Slot { name: &slot.name, source, image })
+}
+
+/// Collects into a plan's bounded list.
+fn bounded<T, const N: usize>(items: impl Iterator<Item = T>, what: &str) -> Result<heapless::Vec<T, N>> {
+    let mut list = heapless::Vec::new();
+    for item in items {
+        list.push(item)
+            .map_err(|_| Error::bad_input(format!("plan: more than {N} {what}"), "a plan has no room for more"))?;
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests;

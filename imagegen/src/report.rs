@@ -1,0 +1,154 @@
+//! `imagegen report`: measurements as Markdown tables, and compared with the first of them.
+
+use crate::boot::console::milliseconds;
+use crate::measure::{Runs, median};
+use std::fmt::Write;
+
+/// The row over all steps.
+const TOTAL: &str = "Run /init to next init";
+
+/// What a row's values were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sample {
+    median: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Sample {
+    fn of(values: &[u64]) -> Option<Self> {
+        let (least, most) = (*values.iter().min()?, *values.iter().max()?);
+        Some(Sample { median: median(values)?, least, most })
+    }
+}
+
+/// Every set of measurements as a table; from the second on, each compared with the first. Each has its title.
+pub fn markdown(sets: &[(String, Runs)]) -> String {
+    let mut text = String::new();
+    for (title, runs) in sets {
+        text += &table(title, runs);
+    }
+    if let Some(((control_title, control), candidates)) = sets.split_first() {
+        for (title, candidate) in candidates {
+            text += &comparison(control_title, control, title, candidate);
+        }
+    }
+    text
+}
+
+fn conditions(runs: &Runs) -> String {
+    let clock = if runs.deterministic { "1 instruction = 1 ns" } else { "host clock" };
+    format!("board {}, kernel {}, n = {}, {clock}", runs.board, runs.kernel, runs.runs.len())
+}
+
+/// Row names in the order of the first run, and every sample.
+fn samples(runs: &Runs) -> Vec<(String, Sample)> {
+    let total: Vec<u64> = runs.runs.iter().filter_map(|run| run.exec_after_us).collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in runs.runs.iter().flat_map(|run| &run.steps) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let values = |name: &str| -> Vec<u64> {
+        let sum = |run: &crate::measure::Run| -> u64 {
+            // A step of a slot that was refused comes again for the next slot.
+            run.steps.iter().filter(|(step, _)| step == name).fold(0, |sum, (_, us)| sum.saturating_add(*us))
+        };
+        runs.runs.iter().map(sum).collect()
+    };
+    let steps = names.iter().filter_map(|name| Some(((*name).to_owned(), Sample::of(&values(name))?)));
+    steps.chain(Sample::of(&total).map(|sample| (TOTAL.to_owned(), sample))).collect()
+}
+
+fn table(title: &str, runs: &Runs) -> String {
+    let mut text = format!("**{title}**: {}\n\n| step | median ms | spread ms |\n|---|---:|---:|\n", conditions(runs));
+    for (name, sample) in samples(runs) {
+        let (median, spread) = (milliseconds(sample.median), milliseconds(sample.most - sample.least));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {name} | {median} | {spread} |");
+    }
+    text.push('\n');
+    text
+}
+
+fn comparison(control_title: &str, control: &Runs, title: &str, candidate: &Runs) -> String {
+    let mut text = format!("**{title}** against **{control_title}**");
+    let mut differ = |what: &str, is: &str, was: &str| {
+        if is != was {
+            let _ = write!(text, "; another {what}: {is}, was {was}");
+        }
+    };
+    differ("board", &candidate.board, &control.board);
+    differ("kernel", &candidate.kernel, &control.kernel);
+    differ("content", &candidate.input_sha256, &control.input_sha256);
+    text.push_str(
+        "\n\n| step | control ms | candidate ms | change ms | change | verdict |\n|---|---:|---:|---:|---:|---|\n",
+    );
+    let (before, after) = (samples(control), samples(candidate));
+    let find = |list: &[(String, Sample)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, sample)| *sample);
+    let is_new = |(name, _): &&(String, Sample)| find(&before, name).is_none();
+    for (name, _) in before.iter().chain(after.iter().filter(is_new)) {
+        let _ = writeln!(text, "| {name} | {} |", row(find(&before, name), find(&after, name)));
+    }
+    text.push('\n');
+    text
+}
+
+fn row(control: Option<Sample>, candidate: Option<Sample>) -> String {
+    match (control, candidate) {
+        (Some(control), Some(candidate)) => {
+            let (was, is) = (control.median, candidate.median);
+            let sign = if is < was { "-" } else { "+" };
+            let percent = if was == 0 {
+                "-".to_owned()
+            } else {
+                format!("{sign}{:.1} %", is.abs_diff(was) as f64 * 100.0 / was as f64)
+            };
+            let change = milliseconds(is.abs_diff(was));
+            let verdict = verdict(control, candidate);
+            format!("{} | {} | {sign}{change} | {percent} | {verdict}", milliseconds(was), milliseconds(is))
+        }
+        (Some(control), None) => format!("{} | - | - | - | gone", milliseconds(control.median)),
+        (None, Some(candidate)) => format!("- | {} | - | - | new", milliseconds(candidate.median)),
+        (None, None) => "- | - | - | - | -".to_owned(),
+    }
+}
+
+/// A change is one only where the two ranges do not touch.
+fn verdict(control: Sample, candidate: Sample) -> &'static str {
+    if candidate.most < control.least {
+        "faster"
+    } else if candidate.least > control.most {
+        "slower"
+    } else {
+        "same"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::tests::example;
+
+    #[test]
+    fn one_set_is_a_table() {
+        let text = markdown(&[("runs.json".into(), example(4))]);
+        assert!(text.starts_with("**runs.json**: board qemu-arm64, kernel 6.12.1, n = 2, 1 instruction = 1 ns\n"));
+        assert!(text.contains("| mount | 0.200 | 0.004 |\n"), "{text}");
+        assert!(text.contains("| Run /init to next init | 0.800 | 0.004 |\n"), "{text}");
+    }
+
+    #[test]
+    fn two_sets_are_compared() {
+        let mut slower = example(0);
+        for run in &mut slower.runs {
+            run.steps[2].1 = 300;
+            run.steps.remove(1);
+        }
+        let text = markdown(&[("old".into(), example(4)), ("new".into(), slower)]);
+        assert!(text.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | slower |"), "{text}");
+        assert!(text.contains("| module erofs | 45.000 | - | - | - | gone |"), "{text}");
+        assert!(text.contains("| exec | 0.030 | 0.030 | +0.000 | +0.0 % | same |"), "{text}");
+    }
+}

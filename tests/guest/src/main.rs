@@ -1,0 +1,113 @@
+//! The next init of the tests: says when it started, reports over virtio-serial what it was started with, switches off.
+//!
+//! Works the same as the `/init` of a classic cpio, so that a boot through bootstrap can be compared with the kernel's
+//! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report.
+//!
+//! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=hang` never ends.
+#![no_std]
+#![no_main]
+
+mod content;
+mod place;
+mod port;
+mod report;
+mod sections;
+mod start;
+
+use core::fmt::Write;
+use report::Report;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use start::Strings;
+
+/// The whole program; called by `start` with the time of the first instruction.
+fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
+    let fds = sections::open_fds();
+    announce(first_ns);
+    let memory = rustix::system::sysinfo();
+    let mut report = Report::new();
+    report.section("start");
+    report.line(format_args!("first_ns {first_ns}"));
+    report.line(format_args!("pid {}", rustix::process::getpid().as_raw_nonzero()));
+    report.line(format_args!("free_ram_kib {}", u64::from(memory.freeram) * u64::from(memory.mem_unit) / 1024));
+    report.section("argv");
+    sections::strings(&mut report, arguments);
+    report.section("environ");
+    sections::strings(&mut report, environment);
+    sections::listing(&mut report);
+    sections::record(&mut report);
+    let proc = place::Place::proc();
+    sections::proc(&mut report, &proc, &fds);
+    sections::memory_at_end(&mut report, &proc);
+    sections::writable(&mut report);
+    let Some(port) = port::open() else { end("no port org.initoverlayfs.test appeared") };
+    report.set_port(rustix::fd::AsFd::as_fd(&port));
+    if sections::asked(&proc, b"guest=reread") {
+        content::reread(&mut report);
+    }
+    report.section("end");
+    report.flush();
+    if sections::asked(&proc, b"guest=hang") {
+        loop {
+            rustix::event::pause();
+        }
+    }
+    end("report sent")
+}
+
+/// Writes the first line of all to the kernel's log: when this program's first instruction ran, and how long ago.
+fn announce(first_ns: u64) {
+    let now_ns = start::monotonic_ns();
+    say(format_args!("guest: first instruction {} ns ago at {first_ns}", now_ns.saturating_sub(first_ns)));
+}
+
+/// Writes one line to the kernel's log, through a device node of its own where there is none.
+fn say(line: core::fmt::Arguments<'_>) {
+    let mut text = Text { bytes: [0; 256], length: 0 };
+    let _ = text.write_fmt(line);
+    let kmsg = rustix::fs::open(c"/dev/kmsg", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).or_else(|_| {
+        let node = c"/.guest-kmsg";
+        rustix::fs::mknodat(
+            CWD,
+            node,
+            FileType::CharacterDevice,
+            Mode::from_raw_mode(0o600),
+            rustix::fs::makedev(1, 11),
+        )?;
+        let kmsg = rustix::fs::open(node, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        rustix::fs::unlink(node)?;
+        kmsg
+    });
+    if let Ok(kmsg) = kmsg {
+        let _ = rustix::io::write(kmsg, text.bytes.get(..text.length).unwrap_or_default());
+    }
+}
+
+/// Says why and switches the machine off.
+fn end(why: &str) -> ! {
+    say(format_args!("guest: {why}"));
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
+    loop {
+        rustix::event::pause();
+    }
+}
+
+/// A line under construction.
+struct Text {
+    bytes: [u8; 256],
+    length: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let room = self.bytes.get_mut(self.length..self.length + text.len()).ok_or(core::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    say(format_args!("guest: panic: {info}"));
+    end("panic")
+}

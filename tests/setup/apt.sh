@@ -1,0 +1,71 @@
+#!/bin/sh
+# Installs what a list needs and this machine lacks; says what and why first. With all of it there, needs no network.
+#
+#   apt.sh demo|test
+set -eu
+case ${1:-} in
+    demo) list=demo ;;
+    test) list=test ;;
+    *)
+        echo "usage: apt.sh demo|test" >&2
+        exit 2
+        ;;
+esac
+
+# LISTS PACKAGE WHY, one package a line.
+packages() {
+    cat << 'LIST'
+demo,test qemu-system-arm boots the ARM boards
+test qemu-system-x86 boots the x86-64 board
+demo,test erofs-utils mkfs.erofs writes the image
+demo,test kmod depmod indexes a kernel's modules
+demo,test fakeroot device nodes in an image without root
+demo,test rustc-web compiles bootstrap for every architecture
+demo,test rust-web-src source of Rust's core library, for the same
+demo,test lld links bootstrap without a cross gcc
+demo,test gcc compiles the C part of zstd and links imagegen
+demo,test libc6-dev for the same
+demo,test cpio reads the reference initramfs
+demo,test zstd reference of the tests and of the comparison
+test lz4 reference of the tests
+test lzop reference of the tests
+test xz-utils reference of the tests, and unpacks the kernel source
+test bzip2 reference of the tests
+test e2fsprogs file systems that hold an image
+demo,test gcc-aarch64-linux-gnu compiles the tuned kernel
+demo,test make for the same
+demo,test flex for the same
+demo,test bison for the same
+demo,test bc for the same
+demo,test libssl-dev for the same
+LIST
+}
+
+missing=
+while read -r lists package why; do
+    case ,$lists, in *,$list,*) ;; *) continue ;; esac
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null || true)
+    [ "$status" = installed ] || {
+        echo "needs $package: $why"
+        missing="$missing $package"
+    }
+done << LIST
+$(packages)
+LIST
+if ! command -v cargo > /dev/null; then
+    echo "needs cargo-web: builds imagegen"
+    missing="$missing cargo-web"
+fi
+[ -n "$missing" ] || exit 0
+root=
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo > /dev/null || {
+        echo "apt.sh: not root, and there is no sudo" >&2
+        echo "  as root: apt-get install$missing" >&2
+        exit 1
+    }
+    root=sudo
+fi
+$root apt-get -qq update
+# shellcheck disable=SC2086
+$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing

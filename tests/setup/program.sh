@@ -1,0 +1,45 @@
+#!/bin/sh
+# Builds bootstrap or the tests' guest for one architecture: static, no libc; prints the program's path.
+#
+#   program.sh bootstrap|guest aarch64|armv7|x86_64
+#
+# With Debian's rustc-web and rust-web-src no rustup server is needed: `core` is compiled from its source. Otherwise
+# rustup's target is used. No cross gcc in either case: the linker is LLVM's.
+set -eu
+package=$1 arch=$2
+here=$(cd "$(dirname "$0")/../.." && pwd)
+case $arch in
+    aarch64) target=aarch64-unknown-linux-gnu ;;
+    armv7) target=armv7-unknown-linux-gnueabihf ;;
+    x86_64) target=x86_64-unknown-linux-gnu ;;
+    *)
+        echo "program.sh: unknown architecture $arch" >&2
+        echo "  one of aarch64, armv7, x86_64" >&2
+        exit 2
+        ;;
+esac
+# A folder of its own: these flags would otherwise rebuild everything that the host's builds share.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}/target
+export CARGO_TARGET_DIR
+flags="-Clinker-flavor=ld.lld -Cforce-unwind-tables=no -Crelocation-model=static -Clink-arg=-nostdlib -Clink-arg=-static -Cdefault-linker-libraries=no"
+flags="$flags -Clink-arg=--build-id=none -Clink-arg=-znorelro -Clink-arg=--no-rosegment -Clink-arg=--no-eh-frame-hdr --remap-path-prefix=$here=."
+# Thumb-2 is a third smaller than ARM code.
+[ "$arch" != armv7 ] || flags="$flags -Ctarget-feature=+thumb-mode"
+if [ -d /usr/lib/rustlib/src/rust/library/core ] && command -v ld.lld > /dev/null; then
+    export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
+    flags="$flags -Clinker=ld.lld"
+    # Nothing reads a panic's text: the handler only restarts the board.
+    flags="$flags -Zunstable-options -Cpanic=immediate-abort"
+    std="-Zbuild-std=core,compiler_builtins -Zbuild-std-features=compiler-builtins-mem"
+elif rustup target list --installed 2> /dev/null | grep -qx "$target"; then
+    flags="$flags -Clinker=rust-lld"
+    std=
+else
+    echo "program.sh: no Rust library for $target" >&2
+    echo "  run tests/setup/apt.sh (Debian's rustc-web), or: rustup target add $target" >&2
+    exit 1
+fi
+# shellcheck disable=SC2086
+(cd "$here" && RUSTFLAGS="$flags" cargo build --quiet --locked --package "$package" --features program --profile bootstrap \
+    --target "$target" $std) >&2
+echo "$CARGO_TARGET_DIR/$target/bootstrap/$package"

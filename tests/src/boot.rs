@@ -1,0 +1,188 @@
+//! One boot in QEMU: its console, its report, how it ended and how long it took.
+
+use crate::kernel::Kernel;
+use crate::report::Report;
+use crate::{Failure, Result};
+use imagegen::boot::console::{Log, Parser};
+use imagegen::boot::qemu::{Clock, Disk, End, Port, Qemu, Transport};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Something done to a running machine.
+#[derive(Clone)]
+pub struct Action(Arc<dyn Fn() -> Result<()> + Send + Sync>);
+
+impl Action {
+    /// Wraps a function.
+    pub fn new(run: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        Action(Arc::new(run))
+    }
+}
+
+impl std::fmt::Debug for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Action")
+    }
+}
+
+/// A boot to run.
+#[derive(Clone, Debug)]
+pub struct Boot<'k> {
+    /// The kernel.
+    pub kernel: &'k Kernel,
+    /// Initramfs.
+    pub initrd: PathBuf,
+    /// Raw disks, read-only.
+    pub disks: Vec<PathBuf>,
+    /// Appended to the command line.
+    pub append: OsString,
+    /// RAM in MiB.
+    pub memory_mib: u32,
+    /// The guest's clock.
+    pub clock: Clock,
+    /// A boot that is not over by then is killed.
+    pub deadline: Duration,
+    /// The watcher has seen enough once this text is on the console.
+    pub until: Option<String>,
+    /// Done once, when this text is on the console.
+    pub on_text: Option<(String, Action)>,
+    /// Further QEMU arguments.
+    pub extra: Vec<OsString>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything on the console.
+    pub console: String,
+    /// The console, read by imagegen.
+    pub log: Log,
+    /// The guest's report, if it sent a whole one.
+    pub report: Option<Report>,
+    /// How it ended.
+    pub end: End,
+    /// Wall-clock time.
+    pub took: Duration,
+}
+
+impl<'k> Boot<'k> {
+    /// A boot of `initrd` with 512 MiB and two minutes.
+    pub fn new(kernel: &'k Kernel, initrd: PathBuf) -> Self {
+        Boot {
+            kernel,
+            initrd,
+            disks: Vec::new(),
+            append: OsString::new(),
+            memory_mib: 512,
+            clock: Clock::Host,
+            deadline: Duration::from_secs(120),
+            until: None,
+            on_text: None,
+            extra: Vec::new(),
+        }
+    }
+
+    /// QEMU for it, the report going to `port`.
+    fn qemu(&self, port: &Path) -> Qemu {
+        let (program, machine, cpu, console) = match self.kernel.arch.as_str() {
+            "armv7" => ("qemu-system-arm", "virt", "cortex-a15", "ttyAMA0"),
+            "x86_64" => ("qemu-system-x86_64", "q35", "qemu64", "ttyS0"),
+            _ => ("qemu-system-aarch64", "virt", "cortex-a72", "ttyAMA0"),
+        };
+        // Without it a writer of /dev/kmsg is held to ten lines in five seconds, and step lines would be lost.
+        let mut append = OsString::from(format!("console={console} printk.devkmsg=on panic=-1 "));
+        append.push(&self.append);
+        let mmio = crate::content::bus(self.kernel) == "virtio_mmio";
+        Qemu {
+            program: program.into(),
+            machine: machine.into(),
+            cpu: cpu.into(),
+            cpus: 1,
+            memory_mib: self.memory_mib,
+            kernel: self.kernel.image.clone(),
+            initrd: Some(self.initrd.clone()),
+            append,
+            transport: if mmio { Transport::Mmio } else { Transport::Pci },
+            disks: self.disks.iter().map(|image| Disk { image: image.clone(), writable: false }).collect(),
+            clock: self.clock,
+            port: Some(Port::File(port.to_owned())),
+            extra: self.extra.clone(),
+            keyboard: false,
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If QEMU cannot be started or its console cannot be read. A boot that fails is an outcome.
+    pub fn run(&self) -> Result<Outcome> {
+        let folder = tempfile::tempdir()?;
+        let port = folder.path().join("report");
+        let start = Instant::now();
+        let (mut bytes, mut parser, mut log) = (Vec::new(), Parser::default(), Log::default());
+        let mut running = self.qemu(&port).start()?;
+        let (mut waiting, mut done) = (self.on_text.as_ref(), Ok(()));
+        let end = running.watch(Some(start + self.deadline), &mut |new| {
+            bytes.extend_from_slice(new);
+            parser.feed(new).into_iter().for_each(|line| log.add(line));
+            // The watcher's buffer is 4096 bytes: looking at twice as many sees a text cut in two.
+            let found =
+                |text: &str| bytes.windows(text.len().max(1)).rev().take(8192).any(|part| part == text.as_bytes());
+            if let Some((_, action)) = waiting.take_if(|(text, _)| found(text)) {
+                done = (action.0)();
+            }
+            done.is_ok() && !self.until.as_deref().is_some_and(found)
+        })?;
+        done?;
+        let report = std::fs::read(&port).ok().and_then(|bytes| Report::parse(&bytes));
+        let console = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Outcome { console, log, report, end, took: start.elapsed() })
+    }
+}
+
+impl Outcome {
+    /// The report of a boot that ended by itself.
+    ///
+    /// # Errors
+    /// If there is none; the error holds the console.
+    pub fn reported(&self) -> Result<&Report> {
+        match (&self.report, self.end) {
+            (Some(report), End::Exited(true)) => Ok(report),
+            _ => Err(self.failure("no report")),
+        }
+    }
+
+    /// A failure that shows the console.
+    pub fn failure(&self, what: &str) -> Failure {
+        format!("{what}; ended with {:?} after {:?}; console:\n{}", self.end, self.took, self.console).into()
+    }
+
+    /// Checks that the boot failed as it should: `step` and text of the cause on one line, the policy after it, a
+    /// restart, no panic.
+    ///
+    /// # Errors
+    /// What was different, with the console.
+    pub fn refused(&self, step: &str, cause: &str, errno: u32) -> Result<()> {
+        let line = self.console.lines().position(|line| {
+            line.contains(&format!("initoverlayfs: {step} failed: "))
+                && line.contains(cause)
+                && line.contains(&format!("(errno {errno})"))
+        });
+        let policy = self.console.lines().position(|line| line.contains("initoverlayfs: policy reboot"));
+        let panic = self.console.contains("Kernel panic") || self.console.contains("Attempted to kill init");
+        if panic {
+            return Err(self.failure("the kernel panicked"));
+        }
+        match (line, policy, self.end) {
+            (Some(line), Some(policy), End::Exited(true)) if line < policy && !self.console.contains("guest: ") => {
+                Ok(())
+            }
+            _ => {
+                Err(self
+                    .failure(&format!("expected `{step} failed: ... {cause} ... (errno {errno})`, then policy reboot")))
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the images hold: the guest as `/init`, a few files, and the modules it needs to report.
+
+use crate::Result;
+use crate::cpio::Entry;
+use crate::kernel::{Kernel, program};
+use imagegen::modules::resolve;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Modules of the kernel, in loading order: name to content. None for a kernel with all drivers built in.
+///
+/// # Errors
+/// If one is unknown.
+pub fn modules(kernel: &Kernel, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    let Some(folder) = &kernel.modules else { return Ok(Vec::new()) };
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let resolved = resolve(&names, &BTreeMap::new(), Some(folder), false)?;
+    Ok(resolved.into_iter().map(|module| (module.name, module.bytes)).collect())
+}
+
+/// The driver of the bus that virtio devices are on.
+pub fn bus(kernel: &Kernel) -> &'static str {
+    if kernel.arch == "armv7" || kernel.modules.is_none() { "virtio_mmio" } else { "virtio_pci" }
+}
+
+/// A small system: `/init` is the guest.
+///
+/// # Errors
+/// If the guest does not build or a module is missing.
+pub fn guest(kernel: &Kernel) -> Result<Vec<Entry>> {
+    let mut entries: Vec<Entry> =
+        ["dev", "etc", "proc", "run", "sys", "tmp", "usr", "usr/bin", "var", "guest-modules"].map(Entry::folder).into();
+    entries.push(Entry::device("dev/console", 0o600, 5, 1));
+    entries.push(Entry::file("init", 0o755, std::fs::read(program("guest", &kernel.arch)?)?));
+    entries.push(Entry::file("etc/guest-content", 0o640, "a file of the image\n"));
+    entries.push(Entry::link("etc/guest-name", "guest-content"));
+    entries.push(Entry::file("usr/bin/large", 0o755, vec![b'x'; 100_000]));
+    let mut list = String::new();
+    for (name, bytes) in modules(kernel, &[bus(kernel), "virtio_console"])? {
+        list += &format!("/guest-modules/{name}.ko\n");
+        entries.push(Entry::file(&format!("guest-modules/{name}.ko"), 0o644, bytes));
+    }
+    entries.push(Entry::file("guest-modules/list", 0o644, list));
+    Ok(entries)
+}
+
+/// The content of a gzip-compressed newc initramfs, as it is.
+///
+/// # Errors
+/// If it is not one.
+pub fn from_initramfs(path: &Path) -> Result<Vec<Entry>> {
+    let output = Command::new("gzip").arg("-dc").arg(path).output()?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", path.display(), String::from_utf8_lossy(&output.stderr)).into());
+    }
+    crate::cpio::read(&output.stdout).ok_or_else(|| format!("{}: not a newc archive", path.display()).into())
+}

@@ -1,0 +1,208 @@
+//! Makes what a boot needs from its parts: plan, mini-initramfs, EROFS, disk. Every part can be replaced or broken.
+
+use crate::content::{bus, modules};
+use crate::cpio::{Entry, archive};
+use crate::kernel::{Kernel, program};
+use crate::{Failure, Result};
+use bootstrap::plan::{self, Device, Free, Handover, Image, Mode, Module, Plan, Policy, Slot, Source, Upper};
+use imagegen::disk::{self, Partition};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Name of the partition that holds the image.
+pub const PARTNAME: &str = "initoverlayfs";
+/// Path of the image in the mini-initramfs, for [`Place::Initramfs`].
+pub const IMAGE_PATH: &str = "/image.erofs";
+
+/// Where the image lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On a GPT partition.
+    Partition,
+    /// In the mini-initramfs.
+    Initramfs,
+}
+
+/// What to make.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Where the image lies.
+    pub place: Place,
+    /// Which mounts the next init finds.
+    pub handover: Handover,
+    /// Path of the next init.
+    pub next_init: String,
+    /// Allow-list of extra files.
+    pub extras: Vec<String>,
+    /// How long the device may take, in milliseconds.
+    pub deadline_ms: u32,
+    /// When the old rootfs is freed.
+    pub free: Free,
+    /// Kernel name tried first.
+    pub hint: Option<String>,
+    /// Modules to load; the ones the place needs if absent.
+    pub modules: Option<Vec<(String, Vec<u8>)>>,
+}
+
+impl Spec {
+    /// An image in `place`, everything else as the qemu boards have it.
+    pub fn new(place: Place, handover: Handover) -> Self {
+        Spec {
+            place,
+            handover,
+            next_init: "/init".into(),
+            extras: Vec::new(),
+            deadline_ms: 10_000,
+            free: Free::Before,
+            hint: None,
+            modules: None,
+        }
+    }
+}
+
+/// The parts of a boot, on disk in a folder of their own.
+#[derive(Debug)]
+pub struct Parts {
+    /// Holds all files.
+    pub folder: tempfile::TempDir,
+    /// Members of the mini-initramfs; written by [`Parts::initrd`].
+    pub entries: Vec<Entry>,
+    /// Archives the bootloader appends.
+    pub appended: Vec<Vec<u8>>,
+    /// The EROFS image.
+    pub erofs: PathBuf,
+}
+
+/// Makes the parts for `content`.
+///
+/// # Errors
+/// If a tool is missing or fails.
+pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
+    let folder = tempfile::Builder::new().prefix("initoverlayfs-test-").tempdir()?;
+    let erofs = folder.path().join("content.erofs");
+    write_erofs(content, folder.path(), &erofs)?;
+    let default = match spec.place {
+        Place::Partition => modules(kernel, &[bus(kernel), "virtio_blk", "erofs", "overlay"])?,
+        Place::Initramfs => modules(kernel, &["loop", "erofs", "overlay"])?,
+    };
+    let modules = spec.modules.clone().unwrap_or(default);
+    let init = std::fs::read(program("bootstrap", &kernel.arch)?)?;
+    let mut entries =
+        vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
+    entries.extend(["proc", "sys", "run", "image", "upper", "root", "modules"].map(Entry::folder));
+    entries.push(Entry::file("plan", 0o644, plan_bytes(spec, &modules)?));
+    for (name, bytes) in &modules {
+        entries.push(Entry::file(&format!("modules/{name}.ko"), 0o644, bytes.clone()));
+    }
+    if spec.place == Place::Initramfs {
+        entries.push(Entry::file(IMAGE_PATH.trim_start_matches('/'), 0o644, std::fs::read(&erofs)?));
+    }
+    Ok(Parts { folder, entries, appended: Vec::new(), erofs })
+}
+
+fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
+    let paths: Vec<String> = modules.iter().map(|(name, _)| format!("/modules/{name}.ko")).collect();
+    let source = match spec.place {
+        Place::Partition => Source::Partition {
+            device: Device::PartName(PARTNAME),
+            hint: spec.hint.as_deref(),
+            deadline_ms: spec.deadline_ms,
+        },
+        Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
+    };
+    let full = |_| Failure::from("more than a plan can hold");
+    let slot = Slot { name: "a", source, image: Image { uuid: None, tail_crc: None } };
+    let plan = Plan {
+        board: "test",
+        mode: Mode::Initial,
+        handover: spec.handover,
+        next_init: &spec.next_init,
+        modules: paths.iter().map(|path| Module { path, parameters: "" }).collect(),
+        slots: heapless::Vec::from_slice(&[slot]).map_err(full)?,
+        upper: Upper { size_kib: 65_536, inodes: 16_384 },
+        extras: spec.extras.iter().map(String::as_str).collect(),
+        free: spec.free,
+        on_failure: Policy::Reboot,
+    };
+    let mut buffer = vec![0; plan::MAX_BYTES];
+    Ok(plan::seal(&plan, &mut buffer)?.to_vec())
+}
+
+/// Writes `content` as an EROFS image; device nodes need root or fakeroot.
+fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
+    let tree = folder.join("tree");
+    std::fs::create_dir(&tree)?;
+    let mut script = String::from("set -e\n");
+    for entry in content {
+        let path = tree.join(&entry.path);
+        match entry.mode & 0o170_000 {
+            0o040_000 => std::fs::create_dir_all(&path)?,
+            0o120_000 => symlink(String::from_utf8(entry.data.clone())?, &path)?,
+            0o100_000 => std::fs::write(&path, &entry.data)?,
+            _ => {
+                let (mode, (major, minor)) = (entry.mode & 0o7777, entry.device);
+                script += &format!("mknod -m {mode:o} '{}' c {major} {minor}\n", path.display());
+            }
+        }
+        if matches!(entry.mode & 0o170_000, 0o040_000 | 0o100_000) {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode & 0o7777))?;
+        }
+    }
+    script += &format!("chmod 0755 '{0}'\nmkfs.erofs --quiet -T0 '{1}' '{0}'\n", tree.display(), out.display());
+    let mut command = if nix::unistd::geteuid().is_root() { Command::new("sh") } else { Command::new("fakeroot") };
+    let arguments: &[&str] = if nix::unistd::geteuid().is_root() { &["-c"] } else { &["sh", "-c"] };
+    let output = command.args(arguments).arg(script).output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("no EROFS image: {said}\n  run tests/setup/apt.sh test").into());
+    }
+    std::fs::remove_dir_all(&tree)?;
+    Ok(())
+}
+
+impl Parts {
+    /// Replaces the content of a member, or adds it.
+    pub fn replace(&mut self, path: &str, mode: u32, data: impl Into<Vec<u8>>) {
+        self.remove(path);
+        self.entries.push(Entry::file(path, mode, data));
+    }
+
+    /// Removes a member.
+    pub fn remove(&mut self, path: &str) {
+        self.entries.retain(|entry| entry.path != path);
+    }
+
+    /// Content of a member.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn member(&self, path: &str) -> Result<Vec<u8>> {
+        let found = self.entries.iter().find(|entry| entry.path == path);
+        found.map(|entry| entry.data.clone()).ok_or_else(|| format!("no {path} in the mini-initramfs").into())
+    }
+
+    /// Writes the initramfs as the bootloader loads it.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn initrd(&self) -> Result<PathBuf> {
+        let path = self.folder.path().join("initrd");
+        let mut bytes = archive(&self.entries);
+        self.appended.iter().for_each(|appended| bytes.extend_from_slice(appended));
+        std::fs::write(&path, bytes)?;
+        Ok(path)
+    }
+
+    /// Writes a disk with a partition for each of `names`, each holding the image.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn disk(&self, names: &[&str]) -> Result<PathBuf> {
+        let path = self.folder.path().join("disk.img");
+        let partition = |name: &&str| Partition { name: (*name).into(), uuid: None, image: self.erofs.clone() };
+        let partitions: Vec<Partition> = names.iter().map(partition).collect();
+        disk::write(&path, &[7; 16], &partitions, &mut |_| ())?;
+        Ok(path)
+    }
+}
