@@ -23,7 +23,7 @@ imagegen:
 # All tests: pure logic on the host, boots of real kernels, every failure once.
 test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
-	@tests/setup/run.sh unit
+	@tests/setup/run.sh unit boot fault
 
 unit boot:
 	@tests/setup/run.sh $@

@@ -10,6 +10,9 @@ use std::sync::Mutex;
 /// The file that marks a folder as ours.
 pub const MARKER: &str = "manifest.json";
 
+/// How often removing a folder is tried while others may still write to it.
+const REMOVAL_TRIES: usize = 100;
+
 /// Folders to remove if the program is interrupted.
 static STAGED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -90,14 +93,20 @@ impl Drop for Staging {
     }
 }
 
-/// Removes every temporary folder: for a program that is about to end early.
-pub fn remove_all() {
-    if let Ok(staged) = STAGED.lock() {
-        for path in staged.iter() {
-            // Nothing better can be done about a folder that stays.
-            let _ = fs::remove_dir_all(path);
-        }
+/// Ends the program early, with `status`, and removes every temporary folder.
+///
+/// The work goes on in other threads meanwhile. Moved away, a folder cannot be found by them; what they put into it
+/// through an open directory is removed by the next try. A failure of theirs waits for the lock in [`Staging::drop`].
+pub fn end(status: i32) -> ! {
+    let staged = STAGED.lock();
+    for path in staged.iter().flat_map(|staged| staged.iter()) {
+        let mut away = path.clone().into_os_string();
+        away.push(".removed");
+        let doomed = if fs::rename(path, &away).is_ok() { Path::new(&away) } else { path };
+        // Nothing better can be done about a folder that stays.
+        let _ = (0..REMOVAL_TRIES).find(|_| fs::remove_dir_all(doomed).is_ok());
     }
+    std::process::exit(status)
 }
 
 /// A target may be absent, empty or a folder of ours.

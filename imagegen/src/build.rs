@@ -123,7 +123,11 @@ fn check_budget(board: &Board, bootstrap: &[u8], sealed: &[u8]) -> Result<()> {
     core(bootstrap.to_vec(), sealed.to_vec())?.write(board.initramfs, &mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Error::failed(
-            format!("mini-initramfs without modules has {} bytes, the budget of {} is {limit}", bytes.len(), board.name),
+            format!(
+                "mini-initramfs without modules has {} bytes, the budget of {} is {limit}",
+                bytes.len(),
+                board.name
+            ),
             "build the bootstrap with --profile bootstrap, or raise budget.initramfs",
         ));
     }

@@ -42,9 +42,8 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            atomic::remove_all();
             // As a shell reports a program that a signal ended.
-            std::process::exit(128 + signal);
+            atomic::end(128 + signal);
         }
     });
     Ok(())

@@ -92,7 +92,7 @@ impl<'k> Boot<'k> {
             _ => ("qemu-system-aarch64", "virt", "cortex-a72", "ttyAMA0"),
         };
         // Without it a writer of /dev/kmsg is held to ten lines in five seconds, and step lines would be lost.
-        let mut append = OsString::from(format!("console={console} printk.devkmsg=on panic=-1 "));
+        let mut append = OsString::from(format!("console={console} panic=-1 "));
         append.push(&self.append);
         let mmio = crate::content::bus(self.kernel) == "virtio_mmio";
         Qemu {

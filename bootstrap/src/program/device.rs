@@ -45,8 +45,8 @@ pub fn find(wanted: &Device<'_>, hint: Option<&str>, deadline_ms: u32) -> Result
             // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
             Err(Errno::NOBUFS) => {}
             Err(errno) => {
-                let failure = refuse(Step::Device, "device did not appear", errno);
-                return Err(failure.about(format_args!("{} within {deadline_ms} ms", Wanted(wanted))));
+                let about = format_args!("{} within {deadline_ms} ms", Wanted(wanted));
+                return Err(refuse(Step::Device, "device did not appear", about, errno));
             }
         }
     }
@@ -79,8 +79,8 @@ fn scan(wanted: &Device<'_>) -> Result<Option<Name>, Failure> {
             continue;
         }
         if let Some(first) = found {
-            let failure = refuse(Step::Device, "more than one device fits", Errno::NOTUNIQ);
-            return Err(failure.about(format_args!("{}: {first} and {name}", Wanted(wanted))));
+            let about = format_args!("{}: {first} and {name}", Wanted(wanted));
+            return Err(refuse(Step::Device, "more than one device fits", about, Errno::NOTUNIQ));
         }
         found = Some(name);
     }

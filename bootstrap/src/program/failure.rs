@@ -1,67 +1,54 @@
-//! What can go wrong, said once: the step, the cause, the error number; and the one way a failed boot ends.
+//! What can go wrong, said at once where it is found: the step, the cause, the error number; and the one way a failed boot
+//! ends.
 
-use super::text::{Text, path, text};
+use super::text::path;
 use super::{clock, sys};
 use bootstrap::Step;
 use bootstrap::plan::Policy;
 use bootstrap::record::{Event, Record};
+use core::fmt::Arguments;
 use rustix::io::Errno;
 
-/// Why a slot, or the whole boot, cannot go on.
-#[derive(Debug)]
+/// Why a slot, or the whole boot, cannot go on. Its line is in the kernel log already.
+#[derive(Clone, Copy, Debug)]
 pub struct Failure {
     step: Step,
-    cause: &'static str,
-    detail: Text,
-    errno: Errno,
-    reported: bool,
+    errno: u16,
 }
 
 impl Failure {
-    /// Adds what exactly: a path, a name. Cut where it is too long.
-    pub fn about(mut self, detail: core::fmt::Arguments<'_>) -> Self {
-        self.detail = text(detail);
-        self
-    }
-
-    /// The same failure, already in the log.
-    pub fn reported(mut self) -> Self {
-        self.reported = true;
-        self
+    /// Puts the failure into the record.
+    pub fn add_to(self, record: &mut Record, item: u8) {
+        record.add(Event { step: self.step, item, ended_ns: clock::now_ns(), errno: self.errno });
     }
 }
 
-/// A failure of `step`.
-pub fn refuse(step: Step, cause: &'static str, errno: Errno) -> Failure {
-    Failure { step, cause, detail: Text::new(), errno, reported: false }
+/// A failure of `step`: says in the kernel log what failed, about what, and the error number.
+#[cold]
+#[inline(never)]
+pub fn refuse(step: Step, cause: &str, about: Arguments<'_>, errno: Errno) -> Failure {
+    // Linux error numbers are below 4096.
+    let errno = u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX);
+    match about.as_str() {
+        Some("") => log::error!("{step} failed: {cause} (errno {errno})"),
+        _ => log::error!("{step} failed: {cause}: {about} (errno {errno})"),
+    }
+    Failure { step, errno }
 }
 
 /// Turns a system call's error into a failure of `step`.
-pub fn check<T>(step: Step, cause: &'static str, result: Result<T, Errno>) -> Result<T, Failure> {
-    result.map_err(|errno| refuse(step, cause, errno))
+pub fn check<T>(step: Step, cause: &str, result: Result<T, Errno>) -> Result<T, Failure> {
+    result.map_err(|errno| refuse(step, cause, format_args!(""), errno))
 }
 
 /// As [`check`], naming what the call was about.
-pub fn check_on<T>(step: Step, cause: &'static str, on: &str, result: Result<T, Errno>) -> Result<T, Failure> {
-    result.map_err(|errno| refuse(step, cause, errno).about(format_args!("{on}")))
-}
-
-/// Puts the failure into the record and the kernel log.
-pub fn report(failure: &Failure, item: u8, record: &mut Record) {
-    let Failure { step, cause, detail, errno, .. } = failure;
-    // Linux error numbers are below 4096.
-    let number = u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX);
-    record.add(Event { step: *step, item, ended_ns: clock::now_ns(), errno: number });
-    let separator = if detail.is_empty() { "" } else { ": " };
-    log::error!("{step} failed: {cause}{separator}{detail} (errno {number})");
+pub fn check_on<T>(step: Step, cause: &str, on: &str, result: Result<T, Errno>) -> Result<T, Failure> {
+    result.map_err(|errno| refuse(step, cause, format_args!("{on}"), errno))
 }
 
 /// Ends a boot that cannot go on, as the plan's policy says; without a plan, by restarting, so that a bootloader that
 /// counts tries can choose another.
-pub fn die(policy: Option<Policy<'_>>, failure: &Failure, record: &mut Record) -> ! {
-    if !failure.reported {
-        report(failure, 0, record);
-    }
+pub fn die(policy: Option<Policy<'_>>, failure: Failure) -> ! {
     match policy.unwrap_or(Policy::Reboot) {
         Policy::Reboot => {
             log::error!("policy reboot");

@@ -84,5 +84,5 @@ fn check_image(holder: &OwnedFd, expected: &Image) -> Result<(), Failure> {
 }
 
 fn refusal(refusal: Refusal) -> Failure {
-    refuse(Step::Mount, refusal.name(), Errno::INVAL)
+    refuse(Step::Mount, refusal.name(), format_args!(""), Errno::INVAL)
 }

@@ -52,7 +52,12 @@ impl Log for Kmsg {
             Level::Warn => 4,
             Level::Info | Level::Debug | Level::Trace => 6,
         };
-        let line = text(format_args!("<{level}>initoverlayfs: {}", record.args()));
+        // A record that does not end in a newline stays open, and off the console, until the next (vprintk_store()).
+        let mut line = text(format_args!("<{level}>initoverlayfs: {}", record.args()));
+        if line.push('\n').is_err() {
+            line.pop();
+            let _ = line.push('\n');
+        }
         if LINES.fetch_add(1, Ordering::Relaxed) >= LINES_A_FILE {
             renew();
         }

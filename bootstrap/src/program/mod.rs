@@ -22,6 +22,7 @@ use bootstrap::{Step, cmdline};
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
 use heapless::Vec;
+use rustix::io::Errno;
 use sys::start::Arguments;
 use text::text;
 
@@ -48,7 +49,8 @@ pub fn main(arguments: Arguments) -> ! {
         }
         Err(failure) => (None, failure),
     };
-    failure::die(plan.as_ref().map(|plan| plan.on_failure), &failure, &mut record)
+    failure.add_to(&mut record, 0);
+    failure::die(plan.as_ref().map(|plan| plan.on_failure), failure)
 }
 
 /// Everything after the plan is known; returns only with the failure that no slot is left to make good.
@@ -58,19 +60,20 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
     if let Err(failure) = modules::load(&plan.modules, record) {
         return failure;
     }
-    let mut last = refuse(Step::Device, "the plan has no slot", rustix::io::Errno::INVAL);
+    let mut last = None;
     for index in slot_order(plan) {
         let Some(slot) = plan.slots.get(usize::from(index)) else { continue };
         let failure = match try_slot(plan, slot, index, record) {
             Ok(()) => return switch::run(plan, index, arguments, record),
             Err(failure) => failure,
         };
-        failure::report(&failure, index, record);
+        failure.add_to(record, index);
         log::warn!("slot {} refused", slot.name);
         overlay::undo();
-        last = failure.reported();
+        last = Some(failure);
     }
-    last
+    // `plan::open` refuses a plan without a slot.
+    last.unwrap_or_else(|| refuse(Step::Device, "the plan has no slot", format_args!(""), Errno::INVAL))
 }
 
 /// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.

@@ -63,7 +63,7 @@ pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record)
     let spent_us = now.saturating_sub(before) / 1000;
     log::info!("exec {spent_us} us {} with {} KiB free", plan.next_init, record.free_ram_kib);
     let errno = sys::start::execute(plan.next_init, arguments);
-    refuse(Step::Exec, "cannot start the next init", errno).about(format_args!("{}", plan.next_init))
+    refuse(Step::Exec, "cannot start the next init", format_args!("{}", plan.next_init), errno)
 }
 
 #[inline(never)]

@@ -5,7 +5,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `initoverlayfs: STEP N us [NOTE]` | the step ended, it took N microseconds |
-//! | `initoverlayfs: module NAME N us` | one item of the step `modules` |
+//! | `initoverlayfs: module PATH N us` | one item of the step `modules` |
 //! | `initoverlayfs: exec N us PATH with N KiB free` | the next init is started now; all but PATH may be missing |
 //! | `initoverlayfs: STEP failed: CAUSE (errno N)` | the step failed |
 //! | `initoverlayfs: policy POLICY` | no slot is left, this is done about it |
@@ -128,7 +128,10 @@ fn parse_ours(text: &str) -> Option<Event> {
     if word == "module" {
         let (name, rest) = rest.split_once(' ')?;
         let (duration_us, note) = duration(rest)?;
-        return Some(Event::Step { step: Step::Modules, item: Some(name.to_owned()), duration_us, note });
+        // The bootstrap knows the module by its path in the mini-initramfs.
+        let name = name.rsplit('/').next()?;
+        let item = Some(name.strip_suffix(".ko").unwrap_or(name).to_owned());
+        return Some(Event::Step { step: Step::Modules, item, duration_us, note });
     }
     let step = Step::ALL.into_iter().find(|step| step.name() == word)?;
     if let Some(cause) = rest.strip_prefix("failed: ") {
@@ -296,7 +299,7 @@ mod tests {
     const BOOT: &str = "[    0.000000] Linux version 6.12\r\n\
         [    0.039400] Run /init as init process\r\n\
         [    0.039512] initoverlayfs: early-mounts 85 us\r\n\
-        [    0.084600][    T1] initoverlayfs: module erofs 45012 us\r\n\
+        [    0.084600][    T1] initoverlayfs: module /modules/erofs.ko 45012 us\r\n\
         [    0.084700] initoverlayfs: modules 45100 us\r\n\
         \x1b[0mlogin: [    0.084900] initoverlayfs: device 120 us vda1\r\n\
         [    0.085000] initoverlayfs: exec 30 us /init with 987654 KiB free\r\n";
