@@ -5,11 +5,6 @@ pub fn array_at<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> 
     bytes.get(offset..)?.first_chunk::<N>().copied()
 }
 
-/// The little-endian 16-bit field at `offset`.
-pub fn u16_le(bytes: &[u8], offset: usize) -> Option<u16> {
-    array_at(bytes, offset).map(u16::from_le_bytes)
-}
-
 /// The little-endian 32-bit field at `offset`.
 pub fn u32_le(bytes: &[u8], offset: usize) -> Option<u32> {
     array_at(bytes, offset).map(u32::from_le_bytes)
@@ -18,9 +13,4 @@ pub fn u32_le(bytes: &[u8], offset: usize) -> Option<u32> {
 /// The little-endian 64-bit field at `offset`.
 pub fn u64_le(bytes: &[u8], offset: usize) -> Option<u64> {
     array_at(bytes, offset).map(u64::from_le_bytes)
-}
-
-/// The bytes before the first NUL, or all of them.
-pub fn until_nul(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or(&[])
 }

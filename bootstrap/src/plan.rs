@@ -16,6 +16,10 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub const MAX_MODULES: usize = 96;
 /// The most slots a plan can try.
 pub const MAX_SLOTS: usize = 4;
+/// The most places a label or UUID can be in: one a kind of file system.
+pub const MAX_PROBES: usize = 8;
+/// The most bytes compared at one place of a superblock.
+pub const MAX_PROBE_BYTES: usize = 128;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
 
@@ -84,7 +88,8 @@ pub struct Slot<'a> {
     #[serde(borrow)]
     pub source: Source<'a>,
     /// What the image must be.
-    pub image: Image,
+    #[serde(borrow)]
+    pub image: Image<'a>,
 }
 
 /// Where an image is.
@@ -95,6 +100,8 @@ pub enum Source<'a> {
         /// How the device is known.
         #[serde(borrow)]
         device: Device<'a>,
+        /// The same in the board's words (`PARTNAME=initoverlayfs`), for log lines.
+        wanted: &'a str,
         /// Kernel name (`vda1`) tried first; used only if it is the wanted device.
         hint: Option<&'a str>,
         /// How long to wait for the device, in milliseconds from the start of the step.
@@ -112,23 +119,54 @@ pub enum Source<'a> {
 pub enum Device<'a> {
     /// The partition's name in the GPT.
     PartName(&'a str),
-    /// The partition's GUID, as its 16 bytes lie in the GPT.
-    PartUuid([u8; 16]),
+    /// The partition's GUID.
+    PartUuid {
+        /// As newer kernels write it into uevents: lower case, with dashes.
+        text: &'a str,
+        /// As its 16 bytes lie in the GPT, for kernels that do not.
+        guid: &'a [u8],
+    },
     /// Signature of an MBR disk and number of the partition.
-    MbrPartUuid(u32, u8),
-    /// The file system's label.
-    Label(&'a str),
-    /// The file system's UUID in its usual text form, lower case (vfat: `xxxx-xxxx`).
-    Uuid(&'a str),
+    MbrPartUuid {
+        /// As newer kernels write it into uevents: `xxxxxxxx-xx`.
+        text: &'a str,
+        /// The disk's signature.
+        signature: u32,
+        /// The partition's number.
+        number: u8,
+    },
+    /// A label or UUID in the superblock of any file system: the device fits if one of these does.
+    #[serde(borrow)]
+    Superblock(Vec<Probe<'a>, MAX_PROBES>),
     /// Kernel name of the device node below `/dev`.
     Path(&'a str),
 }
 
+/// One kind of file system with the wanted label or UUID: both places must hold these bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe<'a> {
+    /// What tells the kind of file system.
+    #[serde(borrow)]
+    pub magic: Place<'a>,
+    /// The label or UUID as it lies in its superblock.
+    #[serde(borrow)]
+    pub identity: Place<'a>,
+}
+
+/// Bytes at a place of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place<'a> {
+    /// Offset from the start of the device in bytes.
+    pub offset: u32,
+    /// What lies there; at most [`MAX_PROBE_BYTES`].
+    pub bytes: &'a [u8],
+}
+
 /// What an EROFS image must be, checked before it is mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
-    /// UUID of its superblock, if the plan belongs to exactly this image.
-    pub uuid: Option<[u8; 16]>,
+pub struct Image<'a> {
+    /// The 16 bytes of its superblock's UUID, if the plan belongs to exactly this image.
+    pub uuid: Option<&'a [u8]>,
     /// CRC-32 of the image's last 512 bytes, if pinned: a cheap sign that writing it was not cut short.
     pub tail_crc: Option<u32>,
 }

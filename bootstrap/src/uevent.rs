@@ -3,8 +3,6 @@
 //! A netlink message is `ACTION@DEVPATH`, then `KEY=value` fields, each ended by NUL; a sysfs `uevent` file holds the same
 //! fields ended by newlines, without the head. Source: lib/kobject_uevent.c and block/partitions/core.c (Linux 6.12).
 
-use crate::bytes::array_at;
-
 /// What an event or a `uevent` file says about a block device. Missing fields are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockDevice<'a> {
@@ -58,33 +56,6 @@ fn decimal(text: &[u8]) -> Option<u32> {
     core::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A GUID's text form (`01020304-0506-...`, either case) as its 16 bytes lie in a GPT: the first three fields
-/// little-endian (UEFI 2.10 appendix A).
-pub fn guid(text: &[u8]) -> Option<[u8; 16]> {
-    let plain = uuid(text)?;
-    let [a, b, c, d, e, f, g, h, rest @ ..] = plain;
-    let head = [d, c, b, a, f, e, h, g];
-    array_at([head, rest].as_flattened(), 0)
-}
-
-/// A UUID's text form as 16 bytes in the order of its text (RFC 9562).
-pub fn uuid(text: &[u8]) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    let mut digits = text.iter().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23)).map(|(_, digit)| *digit);
-    if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text.get(*at) != Some(&b'-')) {
-        return None;
-    }
-    for byte in &mut bytes {
-        let (high, low) = (hex(digits.next()?)?, hex(digits.next()?)?);
-        *byte = high << 4 | low;
-    }
-    Some(bytes)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,21 +85,11 @@ mod tests {
         assert_eq!((device.name, device.part_uuid), (&b"vda1"[..], &b"ab"[..]));
     }
 
-    #[test]
-    fn guid_bytes_are_mixed_endian() {
-        let text = b"01020304-0506-0708-090A-0b0c0d0e0f10";
-        assert_eq!(uuid(text).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-        assert_eq!(guid(text).unwrap(), [4, 3, 2, 1, 6, 5, 8, 7, 9, 10, 11, 12, 13, 14, 15, 16]);
-        assert_eq!(uuid(b"01020304-0506-0708-090A-0b0c0d0e0f1"), None);
-        assert_eq!(uuid(b"01020304x0506-0708-090A-0b0c0d0e0f10"), None);
-    }
-
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes: std::vec::Vec<u8>) {
             message(&bytes);
             file(&bytes);
-            uuid(&bytes);
         }
     }
 }

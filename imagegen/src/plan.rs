@@ -2,9 +2,10 @@
 //! target out is refused here, while somebody is still watching.
 
 mod content;
+mod known;
 mod show;
 
-use crate::board::{Architecture, Board, Device, Failure, Source};
+use crate::board::{Architecture, Board, Failure, Source};
 use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
 use crate::tree::{NodeKind, Tree};
@@ -128,8 +129,11 @@ impl ResolvedPlan {
         let paths: Vec<_> = self.modules.iter().map(module_path).collect();
         let modules = self.modules.iter().zip(&paths);
         let modules = modules.map(|(module, path)| plan::Module { path, parameters: &module.parameters });
+        let known: Result<Vec<_>> = self.slots.iter().map(known::Known::of).collect();
+        let known = known?;
+        let slots = self.slots.iter().zip(images).zip(&known);
         let slots: Result<Vec<_>> =
-            self.slots.iter().zip(images).map(|(slot, image)| sealed_slot(slot, *image)).collect();
+            slots.map(|((slot, image), known)| sealed_slot(slot, image.as_ref(), known)).collect();
         let plan = Plan {
             board: &self.board,
             mode: self.mode,
@@ -164,23 +168,21 @@ impl ResolvedPlan {
     }
 }
 
-fn sealed_slot(slot: &crate::board::Slot, image: Option<Identity>) -> Result<plan::Slot<'_>> {
+fn sealed_slot<'a>(
+    slot: &'a crate::board::Slot,
+    image: Option<&'a Identity>,
+    known: &'a known::Known,
+) -> Result<plan::Slot<'a>> {
     let image = match (slot.pin, image) {
         (false, _) => plan::Image { uuid: None, tail_crc: None },
-        (true, Some(image)) => plan::Image { uuid: Some(image.uuid), tail_crc: Some(image.tail_crc) },
+        (true, Some(image)) => plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) },
         (true, None) => return Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
     };
     let source = match &slot.source {
         Source::Initramfs => plan::Source::Initramfs { path: IMAGE_PATH },
         Source::Partition { device, hint, deadline } => plan::Source::Partition {
-            device: match device {
-                Device::PartName(name) => plan::Device::PartName(name),
-                Device::PartUuid(guid) => plan::Device::PartUuid(*guid),
-                Device::MbrPartUuid(signature, number) => plan::Device::MbrPartUuid(*signature, *number),
-                Device::Label(label) => plan::Device::Label(label),
-                Device::Uuid(uuid) => plan::Device::Uuid(uuid),
-                Device::Path(name) => plan::Device::Path(name),
-            },
+            device: known.device(device)?,
+            wanted: &known.words,
             hint: hint.as_deref(),
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
         },

@@ -106,6 +106,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let source = match spec.place {
         Place::Partition => Source::Partition {
             device: Device::PartName(PARTNAME),
+            wanted: "PARTNAME=initoverlayfs",
             hint: spec.hint.as_deref(),
             deadline_ms: spec.deadline_ms,
         },

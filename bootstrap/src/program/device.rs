@@ -9,8 +9,7 @@ use super::failure::{Failure, check, refuse};
 use super::text::{Path, Text, path};
 use bootstrap::Step;
 use bootstrap::gpt;
-use bootstrap::plan::Device;
-use bootstrap::superblock::{self, START_BYTES};
+use bootstrap::plan::{self, Device, Place};
 use bootstrap::uevent::{self, BlockDevice};
 use core::mem::MaybeUninit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,9 +25,9 @@ pub type Name = Text;
 /// Bytes of the largest kernel event (`UEVENT_BUFFER_SIZE` is 2048, plus the head) and of a sysfs `uevent` file.
 const EVENT_BYTES: usize = 4096;
 
-/// Finds `wanted`.
+/// Finds `wanted`, in words `words`.
 #[inline(never)]
-pub fn find(wanted: &Device<'_>, hint: Option<&str>, deadline_ms: u32) -> Result<Name, Failure> {
+pub fn find(wanted: &Device<'_>, words: &str, hint: Option<&str>, deadline_ms: u32) -> Result<Name, Failure> {
     let deadline_ns = clock::now_ns().saturating_add(u64::from(deadline_ms) * 1_000_000);
     if let Some(name) = hint.and_then(|hint| name_of(hint.as_bytes()))
         && is_wanted(wanted, &name)
@@ -37,7 +36,7 @@ pub fn find(wanted: &Device<'_>, hint: Option<&str>, deadline_ms: u32) -> Result
     }
     let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
     loop {
-        if let Some(name) = scan(wanted)? {
+        if let Some(name) = scan(wanted, words)? {
             return Ok(name);
         }
         match wait(wanted, &events, deadline_ns) {
@@ -45,7 +44,7 @@ pub fn find(wanted: &Device<'_>, hint: Option<&str>, deadline_ms: u32) -> Result
             // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
             Err(Errno::NOBUFS) => {}
             Err(errno) => {
-                let about = format_args!("{} within {deadline_ms} ms", Wanted(wanted));
+                let about = format_args!("{words} within {deadline_ms} ms");
                 return Err(refuse(Step::Device, "device did not appear", about, errno));
             }
         }
@@ -66,7 +65,7 @@ fn subscribe() -> Result<OwnedFd, Errno> {
 
 /// Looks at every block device there is. Two that fit are a failure: choosing one would be a guess.
 #[inline(never)]
-fn scan(wanted: &Device<'_>) -> Result<Option<Name>, Failure> {
+fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
     let folder = open(c"/sys/class/block", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let folder = check(Step::Device, "cannot list block devices", folder)?;
     let mut buffer = [MaybeUninit::uninit(); 2048];
@@ -79,7 +78,7 @@ fn scan(wanted: &Device<'_>) -> Result<Option<Name>, Failure> {
             continue;
         }
         if let Some(first) = found {
-            let about = format_args!("{}: {first} and {name}", Wanted(wanted));
+            let about = format_args!("{words}: {first} and {name}");
             return Err(refuse(Step::Device, "more than one device fits", about, Errno::NOTUNIQ));
         }
         found = Some(name);
@@ -129,21 +128,30 @@ fn fits(wanted: &Device<'_>, device: &BlockDevice<'_>) -> bool {
     match wanted {
         Device::PartName(name) => device.part_name == name.as_bytes(),
         Device::Path(path) => device.name == path.as_bytes(),
-        Device::PartUuid(guid) => part_guid(device) == Some(*guid),
-        Device::MbrPartUuid(signature, number) => {
+        // Newer kernels say it; otherwise the partition table is read.
+        Device::PartUuid { text, .. } | Device::MbrPartUuid { text, .. } if !device.part_uuid.is_empty() => {
+            device.part_uuid == text.as_bytes()
+        }
+        Device::PartUuid { guid, .. } => part_guid(device).is_some_and(|found| found == *guid),
+        Device::MbrPartUuid { signature, number, .. } => {
             device.part_number == u32::from(*number) && mbr_signature(device) == Some(*signature)
         }
-        Device::Label(label) => with_identity(device, |identity| identity.label.is(label)),
-        Device::Uuid(uuid) => with_identity(device, |identity| identity.uuid.is(uuid)),
+        Device::Superblock(probes) => name_of(device.name)
+            .and_then(|name| open_device(&name).ok())
+            .is_some_and(|disk| probes.iter().any(|probe| holds(&disk, &probe.magic) && holds(&disk, &probe.identity))),
     }
 }
 
-/// The partition's GUID: from the event where the kernel gives it, else from the GPT.
+/// Whether the device holds these bytes at this place.
+fn holds(disk: &OwnedFd, place: &Place<'_>) -> bool {
+    let mut buffer = [0; plan::MAX_PROBE_BYTES];
+    let Some(bytes) = buffer.get_mut(..place.bytes.len()) else { return false };
+    read_at(disk, bytes, u64::from(place.offset)).is_some() && bytes == place.bytes
+}
+
+/// The partition's GUID from the GPT of its disk.
 #[inline(never)]
 fn part_guid(device: &BlockDevice<'_>) -> Option<[u8; 16]> {
-    if !device.part_uuid.is_empty() {
-        return uevent::guid(device.part_uuid);
-    }
     let (disk, block_bytes) = open_disk(device)?;
     let mut header = [0; gpt::HEADER_BYTES];
     read_at(&disk, &mut header, block_bytes)?;
@@ -176,19 +184,6 @@ fn open_disk(device: &BlockDevice<'_>) -> Option<(OwnedFd, u64)> {
     Some((disk, u64::from(block_bytes)))
 }
 
-#[inline(never)]
-fn with_identity(device: &BlockDevice<'_>, is: impl Fn(&superblock::Identity<'_>) -> bool) -> bool {
-    let Some(disk) = name_of(device.name).and_then(|name| open_device(&name).ok()) else { return false };
-    let mut block = [0; START_BYTES];
-    if read_at(&disk, &mut block, 0).is_some()
-        && let Some(identity) = superblock::identify(&block)
-    {
-        return is(&identity);
-    }
-    read_at(&disk, &mut block, superblock::BTRFS_OFFSET).is_some()
-        && superblock::identify_btrfs(&block).is_some_and(|identity| is(&identity))
-}
-
 /// Opens a device node read-only.
 pub fn open_device(name: &Name) -> Result<OwnedFd, Errno> {
     open(path_of(name).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -206,20 +201,4 @@ fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Option<()> {
 fn name_of(bytes: &[u8]) -> Option<Name> {
     let text = core::str::from_utf8(bytes).ok().filter(|text| !text.starts_with('.'))?;
     Name::try_from(text).ok()
-}
-
-/// What was looked for, as the board names it.
-struct Wanted<'a>(&'a Device<'a>);
-
-impl core::fmt::Display for Wanted<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            Device::PartName(name) => write!(f, "PARTNAME={name}"),
-            Device::PartUuid(guid) => write!(f, "PARTUUID={:032x} (GPT byte order)", u128::from_be_bytes(*guid)),
-            Device::MbrPartUuid(signature, number) => write!(f, "PARTUUID={signature:08x}-{number:02x}"),
-            Device::Label(label) => write!(f, "LABEL={label}"),
-            Device::Uuid(uuid) => write!(f, "UUID={uuid}"),
-            Device::Path(path) => write!(f, "/dev/{path}"),
-        }
-    }
 }

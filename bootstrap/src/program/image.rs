@@ -21,8 +21,8 @@ const TAIL_BYTES: usize = 512;
 #[inline(never)]
 pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     match &slot.source {
-        Source::Partition { device, hint, deadline_ms } => {
-            let name = device::find(device, *hint, *deadline_ms)?;
+        Source::Partition { device, wanted, hint, deadline_ms } => {
+            let name = device::find(device, wanted, *hint, *deadline_ms)?;
             done(record, Step::Device, index, &name);
             let disk = check_on(Step::Mount, "cannot open", &name, device::open_device(&name))?;
             check_image(&disk, &slot.image)?;
@@ -64,12 +64,12 @@ fn mount_erofs(source: &CStr) -> Result<(), Errno> {
 
 /// Checks what a mount does not: that the image lies there whole, and that it is this plan's.
 #[inline(never)]
-fn check_image(holder: &OwnedFd, expected: &Image) -> Result<(), Failure> {
+fn check_image(holder: &OwnedFd, expected: &Image<'_>) -> Result<(), Failure> {
     let room = check(Step::Mount, "cannot read the image's size", seek(holder, SeekFrom::End(0)))?;
     let mut start = [0; START_BYTES];
     let length = check(Step::Mount, "cannot read the image", pread(holder, &mut start[..], 0))?;
     let erofs = superblock::erofs(start.get(..length).unwrap_or(&[]), room).map_err(refusal)?;
-    if expected.uuid.is_some_and(|uuid| uuid != erofs.uuid) {
+    if expected.uuid.is_some_and(|uuid| erofs.uuid != uuid) {
         return Err(refusal(Refusal::Uuid));
     }
     if let Some(crc) = expected.tail_crc {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::board::{self, Overlay, Slot};
+use crate::board::{self, Device, Overlay, Slot};
 use crate::tree::{Content, Node};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -182,7 +182,7 @@ fn sealed_plan_opens_as_what_was_resolved() {
     let plan = plan::open(&sealed).unwrap();
     assert_eq!((plan.board, plan.next_init, plan.upper.size_kib), ("test", "/init", 65536));
     assert_eq!(plan.modules[0].path, "/modules/m.ko");
-    assert_eq!(plan.slots[0].image, plan::Image { uuid: Some([7; 16]), tail_crc: Some(9) });
+    assert_eq!(plan.slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail_crc: Some(9) });
     assert_eq!(plan.slots[1].source, plan::Source::Initramfs { path: "/image.erofs" });
     assert_eq!(plan.slots[1].image, plan::Image { uuid: None, tail_crc: None });
     assert_eq!(resolved.seal(&[None, None]).unwrap_err().what, "plan: slot a is pinned but has no image");
