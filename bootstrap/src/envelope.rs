@@ -43,16 +43,30 @@ pub enum Error {
     TooLarge(usize),
 }
 
+impl Error {
+    /// What is wrong, without the figures: all that the target says.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Error::Truncated(..) => "truncated",
+            Error::Magic => "wrong magic",
+            Error::Version(_) => "unknown format version",
+            Error::Crc => "wrong CRC-32",
+            Error::Trailing(_) => "longer than its header says",
+            Error::Payload => "payload does not decode",
+            Error::TooLarge(_) => "does not fit",
+        }
+    }
+}
+
 impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let name = self.name();
         match self {
-            Error::Truncated(have, want) => write!(f, "truncated: {have} of {want} bytes"),
-            Error::Magic => f.write_str("wrong magic"),
-            Error::Version(version) => write!(f, "unknown format version {version}"),
-            Error::Crc => f.write_str("wrong CRC-32"),
-            Error::Trailing(bytes) => write!(f, "{bytes} bytes too many"),
-            Error::Payload => f.write_str("payload does not decode"),
-            Error::TooLarge(bytes) => write!(f, "does not fit {bytes} bytes"),
+            Error::Truncated(have, want) => write!(f, "{name}: {have} of {want} bytes"),
+            Error::Version(version) => write!(f, "{name} {version}"),
+            Error::Trailing(bytes) => write!(f, "{name}: {bytes} bytes too many"),
+            Error::TooLarge(bytes) => write!(f, "{name} {bytes} bytes"),
+            Error::Magic | Error::Crc | Error::Payload => f.write_str(name),
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Read from `/plan` in the mini-initramfs. All paths are absolute; text is UTF-8; strings borrow from the file's bytes.
 
 use crate::envelope::{self, Kind};
-use heapless::Vec;
-use serde::{Deserialize, Serialize};
+use core::fmt;
+use core::marker::PhantomData;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Magic and version of a sealed plan.
 pub const KIND: Kind = Kind { magic: *b"IOFP", version: 1 };
@@ -16,12 +17,105 @@ pub const MAX_BYTES: usize = 16 * 1024;
 pub const MAX_MODULES: usize = 96;
 /// The most slots a plan can try.
 pub const MAX_SLOTS: usize = 4;
-/// The most places a label or UUID can be in: one a kind of file system.
-pub const MAX_PROBES: usize = 8;
 /// The most bytes compared at one place of a superblock.
 pub const MAX_PROBE_BYTES: usize = 128;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
+
+/// A list inside a plan, decoded item by item when it is gone through: nothing is copied or counted in advance.
+///
+/// On the wire the length in bytes, then the items one after the other.
+#[derive(PartialEq, Eq, Deserialize)]
+#[serde(bound = "")]
+pub struct List<'a, T> {
+    bytes: &'a [u8],
+    #[serde(skip)]
+    item: PhantomData<T>,
+}
+
+impl<T> Clone for List<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<'_, T> {}
+
+impl<'a, T> List<'a, T> {
+    /// Whether there is no item.
+    pub const fn is_empty(self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl<'a, T: Deserialize<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
+}
+
+impl<'a, T: Deserialize<'a> + Serialize> Serialize for List<'a, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_seq(*self)
+        } else {
+            serializer.serialize_bytes(self.bytes)
+        }
+    }
+}
+
+impl<'a, T: Serialize> List<'a, T> {
+    /// Encodes `items` into `buffer`.
+    ///
+    /// # Errors
+    /// [`envelope::Error::TooLarge`] if `buffer` is too small.
+    pub fn encode(items: impl IntoIterator<Item = T>, buffer: &'a mut [u8]) -> Result<Self, envelope::Error> {
+        let room = buffer.len();
+        let mut end = 0;
+        for item in items {
+            let left = buffer.get_mut(end..).unwrap_or_default();
+            end += postcard::to_slice(&item, left).map_err(|_| envelope::Error::TooLarge(room))?.len();
+        }
+        Ok(List { bytes: buffer.get(..end).unwrap_or_default(), item: PhantomData })
+    }
+}
+
+impl<'a, T: Deserialize<'a>> List<'a, T> {
+    /// Whether every item decodes and `accept` takes it.
+    fn all(self, accept: impl Fn(&T) -> bool) -> bool {
+        let mut items = self.into_iter();
+        while let Some(item) = items.next() {
+            if !accept(&item) {
+                return false;
+            }
+        }
+        items.list.is_empty()
+    }
+}
+
+impl<'a, T: Deserialize<'a>> IntoIterator for List<'a, T> {
+    type Item = T;
+    type IntoIter = Items<'a, T>;
+
+    fn into_iter(self) -> Items<'a, T> {
+        Items { list: self }
+    }
+}
+
+/// Goes through a [`List`].
+pub struct Items<'a, T> {
+    list: List<'a, T>,
+}
+
+impl<'a, T: Deserialize<'a>> Iterator for Items<'a, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let (item, rest) = postcard::take_from_bytes(self.list.bytes).ok()?;
+        self.list.bytes = rest;
+        Some(item)
+    }
+}
 
 /// Everything `bootstrap` does in one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,15 +130,15 @@ pub struct Plan<'a> {
     pub next_init: &'a str,
     /// Kernel modules, in loading order.
     #[serde(borrow)]
-    pub modules: Vec<Module<'a>, MAX_MODULES>,
+    pub modules: List<'a, Module<'a>>,
     /// Candidates for the image, tried in order. Never empty.
     #[serde(borrow)]
-    pub slots: Vec<Slot<'a>, MAX_SLOTS>,
+    pub slots: List<'a, Slot<'a>>,
     /// Limits of the overlay's writable layer.
     pub upper: Upper,
     /// Files and folders of the initramfs laid over the image: what extra cpios from the bootloader may bring.
     #[serde(borrow)]
-    pub extras: Vec<&'a str, MAX_EXTRAS>,
+    pub extras: List<'a, &'a str>,
     /// Whether the old rootfs is freed before the next init starts or beside it.
     pub free: Free,
     /// What happens when no slot is left.
@@ -137,7 +231,7 @@ pub enum Device<'a> {
     },
     /// A label or UUID in the superblock of any file system: the device fits if one of these does.
     #[serde(borrow)]
-    Superblock(Vec<Probe<'a>, MAX_PROBES>),
+    Superblock(List<'a, Probe<'a>>),
     /// Kernel name of the device node below `/dev`.
     Path(&'a str),
 }
@@ -208,7 +302,14 @@ pub enum Policy<'a> {
 /// As [`envelope::open`]; a plan without a slot does not decode.
 pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
     let plan: Plan<'_> = envelope::open(KIND, bytes)?;
-    if plan.slots.is_empty() { Err(envelope::Error::Payload) } else { Ok(plan) }
+    let is_whole = !plan.slots.is_empty()
+        && plan.modules.all(|_| true)
+        && plan.extras.all(|_| true)
+        && plan.slots.all(|slot| match &slot.source {
+            Source::Partition { device: Device::Superblock(probes), .. } => probes.all(|_| true),
+            Source::Partition { .. } | Source::Initramfs { .. } => true,
+        });
+    if is_whole { Ok(plan) } else { Err(envelope::Error::Payload) }
 }
 
 /// Encodes and seals a plan into `buffer`.

@@ -53,7 +53,10 @@ fn block_device<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<BlockDevic
 }
 
 fn decimal(text: &[u8]) -> Option<u32> {
-    core::str::from_utf8(text).ok()?.parse().ok()
+    text.iter().try_fold(0u32, |number, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(u32::from(digit)) }
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::board::{Architecture, Board, Failure, Source};
 use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
 use crate::tree::{NodeKind, Tree};
-use bootstrap::plan::{self, Free, Handover, Mode, Plan, Policy};
+use bootstrap::envelope;
+use bootstrap::plan::{self, Free, Handover, List, Mode, Plan, Policy};
 use std::path::PathBuf;
 
 /// Where the image lies in the mini-initramfs, for a slot with source initramfs.
@@ -126,23 +127,34 @@ impl ResolvedPlan {
             let what = format!("plan: {} images for {} slots", images.len(), self.slots.len());
             return Err(Error::failed(what, ""));
         }
+        let too_large = |error: envelope::Error| {
+            let hint = "shorten names and module parameters, or build modules into the kernel";
+            Error::bad_input(format!("plan of board {}: {error}", self.board), hint)
+        };
         let paths: Vec<_> = self.modules.iter().map(module_path).collect();
         let modules = self.modules.iter().zip(&paths);
         let modules = modules.map(|(module, path)| plan::Module { path, parameters: &module.parameters });
         let known: Result<Vec<_>> = self.slots.iter().map(known::Known::of).collect();
         let known = known?;
-        let slots = self.slots.iter().zip(images).zip(&known);
-        let slots: Result<Vec<_>> =
-            slots.map(|((slot, image), known)| sealed_slot(slot, image.as_ref(), known)).collect();
+        let mut for_probes = vec![vec![0; plan::MAX_BYTES]; known.len()];
+        let slots = self.slots.iter().zip(images).zip(known.iter().zip(&mut for_probes));
+        let slots: Result<Vec<_>> = slots
+            .map(|((slot, image), (known, buffer))| {
+                let source = sealed_source(slot, known, buffer).map_err(too_large)?;
+                Ok(plan::Slot { name: &slot.name, source, image: sealed_image(slot, image.as_ref())? })
+            })
+            .collect();
+        let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
+        let [for_modules, for_slots, for_extras] = &mut buffers;
         let plan = Plan {
             board: &self.board,
             mode: self.mode,
             handover: self.handover,
             next_init: &self.next_init,
-            modules: bounded(modules, "modules")?,
-            slots: bounded(slots?.into_iter(), "slots")?,
+            modules: List::encode(modules, for_modules).map_err(too_large)?,
+            slots: List::encode(slots?, for_slots).map_err(too_large)?,
             upper: plan::Upper { size_kib: self.overlay.size_kib, inodes: self.overlay.inodes },
-            extras: bounded(self.extras.iter().map(String::as_str), "extras")?,
+            extras: List::encode(self.extras.iter().map(String::as_str), for_extras).map_err(too_large)?,
             free: self.free,
             on_failure: match self.failure {
                 Failure::Reboot => Policy::Reboot,
@@ -152,10 +164,7 @@ impl ResolvedPlan {
             },
         };
         let mut buffer = vec![0; plan::MAX_BYTES];
-        let sealed = plan::seal(&plan, &mut buffer).map_err(|error| {
-            let hint = "shorten names and module parameters, or build modules into the kernel";
-            Error::bad_input(format!("plan of board {}: {error}", self.board), hint)
-        })?;
+        let sealed = plan::seal(&plan, &mut buffer).map_err(too_large)?;
         Ok(sealed.to_vec())
     }
 
@@ -168,36 +177,28 @@ impl ResolvedPlan {
     }
 }
 
-fn sealed_slot<'a>(
+fn sealed_image<'a>(slot: &crate::board::Slot, image: Option<&'a Identity>) -> Result<plan::Image<'a>> {
+    match (slot.pin, image) {
+        (false, _) => Ok(plan::Image { uuid: None, tail_crc: None }),
+        (true, Some(image)) => Ok(plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) }),
+        (true, None) => Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
+    }
+}
+
+fn sealed_source<'a>(
     slot: &'a crate::board::Slot,
-    image: Option<&'a Identity>,
     known: &'a known::Known,
-) -> Result<plan::Slot<'a>> {
-    let image = match (slot.pin, image) {
-        (false, _) => plan::Image { uuid: None, tail_crc: None },
-        (true, Some(image)) => plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) },
-        (true, None) => return Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
-    };
-    let source = match &slot.source {
+    buffer: &'a mut [u8],
+) -> std::result::Result<plan::Source<'a>, envelope::Error> {
+    Ok(match &slot.source {
         Source::Initramfs => plan::Source::Initramfs { path: IMAGE_PATH },
         Source::Partition { device, hint, deadline } => plan::Source::Partition {
-            device: known.device(device)?,
+            device: known.device(device, buffer)?,
             wanted: &known.words,
             hint: hint.as_deref(),
             deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
         },
-    };
-    Ok(plan::Slot { name: &slot.name, source, image })
-}
-
-/// Collects into a plan's bounded list.
-fn bounded<T, const N: usize>(items: impl Iterator<Item = T>, what: &str) -> Result<heapless::Vec<T, N>> {
-    let mut list = heapless::Vec::new();
-    for item in items {
-        list.push(item)
-            .map_err(|_| Error::bad_input(format!("plan: more than {N} {what}"), "a plan has no room for more"))?;
-    }
-    Ok(list)
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Makes what a boot needs from its parts: plan, mini-initramfs, EROFS, disk. Every part can be replaced or broken.
 
+use crate::Result;
 use crate::content::{bus, modules};
 use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
-use crate::{Failure, Result};
-use bootstrap::plan::{self, Device, Free, Handover, Image, Mode, Module, Plan, Policy, Slot, Source, Upper};
+use bootstrap::plan::{self, Device, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Upper};
 use imagegen::disk::{self, Partition};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -112,17 +112,18 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         },
         Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
     };
-    let full = |_| Failure::from("more than a plan can hold");
     let slot = Slot { name: "a", source, image: Image { uuid: None, tail_crc: None } };
+    let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
+    let [for_modules, for_slots, for_extras] = &mut buffers;
     let plan = Plan {
         board: "test",
         mode: Mode::Initial,
         handover: spec.handover,
         next_init: &spec.next_init,
-        modules: paths.iter().map(|path| Module { path, parameters: "" }).collect(),
-        slots: heapless::Vec::from_slice(&[slot]).map_err(full)?,
+        modules: List::encode(paths.iter().map(|path| Module { path, parameters: "" }), for_modules)?,
+        slots: List::encode([slot], for_slots)?,
         upper: Upper { size_kib: 65_536, inodes: 16_384 },
-        extras: spec.extras.iter().map(String::as_str).collect(),
+        extras: List::encode(spec.extras.iter().map(String::as_str), for_extras)?,
         free: spec.free,
         on_failure: Policy::Reboot,
     };

@@ -6,7 +6,7 @@
 use super::clock;
 use super::early::read_file;
 use super::failure::{Failure, check, refuse};
-use super::text::{Path, Text, path};
+use super::text::{Text, c_path, text};
 use bootstrap::Step;
 use bootstrap::gpt;
 use bootstrap::plan::{self, Device, Place};
@@ -44,8 +44,8 @@ pub fn find(wanted: &Device<'_>, words: &str, hint: Option<&str>, deadline_ms: u
             // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
             Err(Errno::NOBUFS) => {}
             Err(errno) => {
-                let about = format_args!("{words} within {deadline_ms} ms");
-                return Err(refuse(Step::Device, "device did not appear", about, errno));
+                let about = text![words, " within ", deadline_ms, " ms"];
+                return Err(refuse(Step::Device, "device did not appear", &about, errno));
             }
         }
     }
@@ -78,8 +78,8 @@ fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
             continue;
         }
         if let Some(first) = found {
-            let about = format_args!("{words}: {first} and {name}");
-            return Err(refuse(Step::Device, "more than one device fits", about, Errno::NOTUNIQ));
+            let about = text![words, ": ", &first, " and ", &name];
+            return Err(refuse(Step::Device, "more than one device fits", &about, Errno::NOTUNIQ));
         }
         found = Some(name);
     }
@@ -119,8 +119,7 @@ fn wait(wanted: &Device<'_>, events: &OwnedFd, deadline_ns: u64) -> Result<Name,
 /// Whether the device of this kernel name exists and is the wanted one.
 fn is_wanted(wanted: &Device<'_>, name: &Name) -> bool {
     let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
-    let file = path(format_args!("/sys/class/block/{name}/uevent"));
-    let Ok(text) = read_file(file.as_c_str(), &mut buffer) else { return false };
+    let Ok(text) = read_file(&c_path!["/sys/class/block/", name, "/uevent"], &mut buffer) else { return false };
     uevent::file(text).is_some_and(|device| fits(wanted, &device))
 }
 
@@ -136,9 +135,11 @@ fn fits(wanted: &Device<'_>, device: &BlockDevice<'_>) -> bool {
         Device::MbrPartUuid { signature, number, .. } => {
             device.part_number == u32::from(*number) && mbr_signature(device) == Some(*signature)
         }
-        Device::Superblock(probes) => name_of(device.name)
-            .and_then(|name| open_device(&name).ok())
-            .is_some_and(|disk| probes.iter().any(|probe| holds(&disk, &probe.magic) && holds(&disk, &probe.identity))),
+        Device::Superblock(probes) => {
+            name_of(device.name).and_then(|name| open_device(&name).ok()).is_some_and(|disk| {
+                probes.into_iter().any(|probe| holds(&disk, &probe.magic) && holds(&disk, &probe.identity))
+            })
+        }
     }
 }
 
@@ -177,8 +178,8 @@ fn open_disk(device: &BlockDevice<'_>) -> Option<(OwnedFd, u64)> {
     let name = name_of(device.name)?;
     let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
     // The class entry is a link into the device tree, where a partition's parent is its disk.
-    let file = path(format_args!("/sys/class/block/{name}/../uevent"));
-    let disk_name = name_of(uevent::file(read_file(file.as_c_str(), &mut buffer).ok()?)?.name)?;
+    let file = c_path!["/sys/class/block/", &name, "/../uevent"];
+    let disk_name = name_of(uevent::file(read_file(&file, &mut buffer).ok()?)?.name)?;
     let disk = open_device(&disk_name).ok()?;
     let block_bytes = rustix::fs::ioctl_blksszget(&disk).ok()?;
     Some((disk, u64::from(block_bytes)))
@@ -186,12 +187,7 @@ fn open_disk(device: &BlockDevice<'_>) -> Option<(OwnedFd, u64)> {
 
 /// Opens a device node read-only.
 pub fn open_device(name: &Name) -> Result<OwnedFd, Errno> {
-    open(path_of(name).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// The path of a device node.
-pub fn path_of(name: &Name) -> Path {
-    path(format_args!("/dev/{name}"))
+    open(&*c_path!["/dev/", name], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Option<()> {
@@ -199,6 +195,6 @@ fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Option<()> {
 }
 
 fn name_of(bytes: &[u8]) -> Option<Name> {
-    let text = core::str::from_utf8(bytes).ok().filter(|text| !text.starts_with('.'))?;
-    Name::try_from(text).ok()
+    let name = core::str::from_utf8(bytes).ok().filter(|name| !name.starts_with('.'))?;
+    Some(text![name])
 }

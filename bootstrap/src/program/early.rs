@@ -29,8 +29,7 @@ pub fn run(buffer: &mut [MaybeUninit<u8>]) -> Result<Plan<'_>, Failure> {
     let run_flags = MountFlags::NOSUID | MountFlags::NODEV;
     check(Step::EarlyMounts, "cannot mount /run", mount(c"run", c"/run", c"tmpfs", run_flags, c"mode=0755"))?;
     let bytes = check(Step::EarlyMounts, "cannot read the plan", read_file(PLAN, buffer))?;
-    plan::open(bytes)
-        .map_err(|error| refuse(Step::EarlyMounts, "plan is invalid", format_args!("{error}"), Errno::BADMSG))
+    plan::open(bytes).map_err(|error| refuse(Step::EarlyMounts, "plan is invalid", error.name(), Errno::BADMSG))
 }
 
 /// Opens `/dev/kmsg`. Makes sure that descriptors 0 to 2 are open: the kernel leaves them closed when the initramfs has

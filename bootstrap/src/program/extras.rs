@@ -6,8 +6,10 @@
 
 use super::failure::{Failure, check, check_on};
 use super::folder;
-use super::text;
+use super::sys::memory;
+use super::text::c_path;
 use bootstrap::Step;
+use bootstrap::plan::List;
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +23,7 @@ const COPY_BYTES: usize = 64 * 1024;
 
 /// Copies the allowed paths that are there; returns how many files that were.
 #[inline(never)]
-pub fn lay(allowed: &[&str]) -> Result<u32, Failure> {
+pub fn lay(allowed: List<'_, &str>) -> Result<u32, Failure> {
     let root = open_folder(CWD, folder::ROOT, ResolveFlags::empty());
     let root = check(Step::Extras, "cannot open the overlay", root)?;
     let mut files = 0;
@@ -43,12 +45,11 @@ fn lay_one(root: &OwnedFd, path: &str) -> Result<u32, Errno> {
     let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
     // The source's own parents must be real directories: a link there would let one allowed name stand for another.
     let old_root = open_folder(CWD, c"/", ResolveFlags::empty())?;
-    let from = text::path(format_args!("{parent}"));
-    let from = open_folder(old_root.as_fd(), from.as_c_str(), ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)?;
-    let name = text::path(format_args!("{name}"));
-    rustix::fs::statat(&from, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+    let from = open_folder(old_root.as_fd(), &c_path![parent], ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)?;
+    let name = c_path![name];
+    rustix::fs::statat(&from, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
     let to = make_folders(root, parent)?;
-    copy(from.as_fd(), to.as_fd(), name.as_c_str(), 0)
+    copy(from.as_fd(), to.as_fd(), &name, 0)
 }
 
 /// Opens the directory `path` below `root`, making what is missing.
@@ -57,13 +58,12 @@ fn make_folders(root: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
     let mut end = 0;
     for name in path.split('/') {
         end += name.len();
-        let so_far = text::path(format_args!("{}", path.get(..end).ok_or(Errno::INVAL)?));
+        let so_far = c_path![path.get(..end).ok_or(Errno::INVAL)?];
         end += 1;
-        folder = match open_folder(root.as_fd(), so_far.as_c_str(), ResolveFlags::IN_ROOT) {
+        folder = match open_folder(root.as_fd(), &so_far, ResolveFlags::IN_ROOT) {
             Err(Errno::NOENT) => {
-                let name = text::path(format_args!("{name}"));
-                rustix::fs::mkdirat(&folder, name.as_c_str(), Mode::from_raw_mode(0o755))?;
-                open_folder(root.as_fd(), so_far.as_c_str(), ResolveFlags::IN_ROOT)?
+                rustix::fs::mkdirat(&folder, &*c_path![name], Mode::from_raw_mode(0o755))?;
+                open_folder(root.as_fd(), &so_far, ResolveFlags::IN_ROOT)?
             }
             other => other?,
         };
@@ -113,11 +113,12 @@ fn copy_file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, mode: Mode) 
 }
 
 fn copy_link(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    // PATH_MAX.
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-    let (target, _) = rustix::fs::readlinkat_raw(from, name, &mut buffer)?;
+    // PATH_MAX, which counts the NUL.
+    let mut buffer = [0; 4096];
+    let length = rustix::fs::readlinkat_raw(from, name, &mut buffer[..])?;
     remove(to, name)?;
-    rustix::fs::symlinkat(&*target, to, name)
+    // A target that fills the buffer has no NUL in it and becomes the empty one, which the kernel refuses.
+    rustix::fs::symlinkat(memory::c_str(buffer.get(..=length).unwrap_or_default()), to, name)
 }
 
 fn remove(folder: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {

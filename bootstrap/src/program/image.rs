@@ -2,13 +2,16 @@
 
 use super::device;
 use super::failure::{Failure, check, check_on, refuse};
-use super::{done, folder, sys, text};
+use super::kmsg::say;
+use super::text::{c_path, text};
+use super::{done, folder, sys};
 use bootstrap::Step;
 use bootstrap::crc::crc32;
 use bootstrap::plan::{Image, Slot, Source};
 use bootstrap::record::Record;
 use bootstrap::superblock::{self, Refusal, START_BYTES};
 use core::ffi::CStr;
+use log::Level;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::{Errno, pread};
@@ -26,11 +29,10 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
             done(record, Step::Device, index, &name);
             let disk = check_on(Step::Mount, "cannot open", &name, device::open_device(&name))?;
             check_image(&disk, &slot.image)?;
-            check(Step::Mount, "cannot mount EROFS", mount_erofs(device::path_of(&name).as_c_str()))?;
+            check(Step::Mount, "cannot mount EROFS", mount_erofs(&c_path!["/dev/", &name]))?;
         }
         Source::Initramfs { path } => {
-            let file =
-                open(text::path(format_args!("{path}")).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let file = open(&*c_path![*path], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
             let file = check_on(Step::Device, "cannot open", path, file)?;
             done(record, Step::Device, index, path);
             check_image(&file, &slot.image)?;
@@ -44,7 +46,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
 /// Mounts an EROFS file: by the file itself where the kernel can (6.12, on ramfs), else through a loop device.
 #[inline(never)]
 fn mount_file(path: &str, file: &OwnedFd) -> Result<(), Failure> {
-    match mount_erofs(text::path(format_args!("{path}")).as_c_str()) {
+    match mount_erofs(&c_path![path]) {
         // ENOTBLK: this kernel, or the file system that holds the file, has no file-backed EROFS.
         Err(Errno::NOTBLK) => {}
         other => return check(Step::Mount, "cannot mount EROFS", other),
@@ -52,10 +54,10 @@ fn mount_file(path: &str, file: &OwnedFd) -> Result<(), Failure> {
     // Autocleared with its last user: it must live until the mount holds it.
     let device = check(Step::Mount, "cannot attach a loop device", sys::block::attach_loop(file))?;
     if !device.direct {
-        log::info!("loop{} without direct I/O", device.number);
+        say(Level::Info, text!["loop", device.number, " without direct I/O"]);
     }
-    let name = text::text(format_args!("loop{}", device.number));
-    check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(device::path_of(&name).as_c_str()))
+    let name = text!["loop", device.number];
+    check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(&c_path!["/dev/", &name]))
 }
 
 fn mount_erofs(source: &CStr) -> Result<(), Errno> {
@@ -84,5 +86,5 @@ fn check_image(holder: &OwnedFd, expected: &Image<'_>) -> Result<(), Failure> {
 }
 
 fn refusal(refusal: Refusal) -> Failure {
-    refuse(Step::Mount, refusal.name(), format_args!(""), Errno::INVAL)
+    refuse(Step::Mount, refusal.name(), "", Errno::INVAL)
 }

@@ -1,7 +1,8 @@
 //! The `log` crate's output: one line an event to `/dev/kmsg`, prefix `initoverlayfs:`.
 
 use super::sys;
-use super::text::text;
+use super::text::{Text, text};
+use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fd::{IntoRawFd, OwnedFd};
@@ -32,6 +33,12 @@ pub fn start(kmsg: OwnedFd) {
     log::set_max_level(LevelFilter::Info);
 }
 
+/// Puts a line into the log.
+#[inline(never)]
+pub fn say(level: Level, line: Text) {
+    log::log!(level, "{line}");
+}
+
 /// Opens the log anew where it can be.
 fn renew() {
     if let Ok(log) = open_log() {
@@ -47,17 +54,15 @@ impl Log for Kmsg {
 
     fn log(&self, record: &Record<'_>) {
         // Levels of include/linux/kern_levels.h.
-        let level = match record.level() {
-            Level::Error => 3,
-            Level::Warn => 4,
-            Level::Info | Level::Debug | Level::Trace => 6,
-        };
+        let mut line = text![match record.level() {
+            Level::Error => "<3>initoverlayfs: ",
+            Level::Warn => "<4>initoverlayfs: ",
+            Level::Info | Level::Debug | Level::Trace => "<6>initoverlayfs: ",
+        }];
+        // What does not fit is cut.
+        let _ = line.write_fmt(*record.args());
         // A record that does not end in a newline stays open, and off the console, until the next (vprintk_store()).
-        let mut line = text(format_args!("<{level}>initoverlayfs: {}", record.args()));
-        if line.push('\n').is_err() {
-            line.pop();
-            let _ = line.push('\n');
-        }
+        let line = line.into_line();
         if LINES.fetch_add(1, Ordering::Relaxed) >= LINES_A_FILE {
             renew();
         }

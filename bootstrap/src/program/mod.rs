@@ -21,7 +21,7 @@ use bootstrap::record::{Event, Record};
 use bootstrap::{Step, cmdline};
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
-use heapless::Vec;
+use log::Level;
 use rustix::io::Errno;
 use sys::start::Arguments;
 use text::text;
@@ -57,23 +57,30 @@ pub fn main(arguments: Arguments) -> ! {
 #[inline(never)]
 fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
     done(record, Step::EarlyMounts, 0, plan.board);
-    if let Err(failure) = modules::load(&plan.modules, record) {
+    if let Err(failure) = modules::load(plan.modules, record) {
         return failure;
     }
     let mut last = None;
-    for index in slot_order(plan) {
-        let Some(slot) = plan.slots.get(usize::from(index)) else { continue };
-        let failure = match try_slot(plan, slot, index, record) {
-            Ok(()) => return switch::run(plan, index, arguments, record),
-            Err(failure) => failure,
-        };
-        failure.add_to(record, index);
-        log::warn!("slot {} refused", slot.name);
-        overlay::undo();
-        last = Some(failure);
+    let mut line = [MaybeUninit::uninit(); 4096];
+    let named = named_slot(plan, &mut line);
+    // The slot that the bootloader named first, then the others in the plan's order.
+    for first in [true, false] {
+        for (index, slot) in (0..).zip(plan.slots) {
+            if (named == Some(slot.name.as_bytes())) != first {
+                continue;
+            }
+            let failure = match try_slot(plan, &slot, index, record) {
+                Ok(()) => return switch::run(plan, index, arguments, record),
+                Err(failure) => failure,
+            };
+            failure.add_to(record, index);
+            kmsg::say(Level::Warn, text!["slot ", slot.name, " refused"]);
+            overlay::undo();
+            last = Some(failure);
+        }
     }
     // `plan::open` refuses a plan without a slot.
-    last.unwrap_or_else(|| refuse(Step::Device, "the plan has no slot", format_args!(""), Errno::INVAL))
+    last.unwrap_or_else(|| refuse(Step::Device, "the plan has no slot", "", Errno::INVAL))
 }
 
 /// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
@@ -83,34 +90,18 @@ fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, index: u8, record: &mut Record) ->
     overlay::mount(&plan.upper)?;
     done(record, Step::Overlay, index, "");
     if !plan.extras.is_empty() {
-        let files = extras::lay(&plan.extras)?;
-        done(record, Step::Extras, index, &text(format_args!("{files} files")));
+        let files = extras::lay(plan.extras)?;
+        done(record, Step::Extras, index, &text![files, " files"]);
     }
     switch::check_next_init(plan.next_init)
 }
 
-/// The slots' indices in the order in which they are tried: the one the bootloader named first, then the plan's order.
+/// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command
+/// line, which goes into `line`.
 #[inline(never)]
-fn slot_order(plan: &Plan<'_>) -> Vec<u8, { plan::MAX_SLOTS }> {
-    let mut order = Vec::new();
-    let mut line = [MaybeUninit::uninit(); 4096];
-    // With one slot there is nothing to choose and no reason to read the command line.
-    let named = if plan.slots.len() > 1 {
-        let bytes = early::read_file(c"/proc/cmdline", &mut line).unwrap_or(&[]);
-        cmdline::value(bytes, b"initoverlayfs.slot")
-    } else {
-        None
-    };
-    let is_named = |slot: &Slot<'_>| named == Some(slot.name.as_bytes());
-    for first in [true, false] {
-        for (index, slot) in (0..).zip(&plan.slots) {
-            if is_named(slot) == first {
-                // As many places as slots.
-                let _ = order.push(index);
-            }
-        }
-    }
-    order
+fn named_slot<'l>(plan: &Plan<'_>, line: &'l mut [MaybeUninit<u8>]) -> Option<&'l [u8]> {
+    plan.slots.into_iter().nth(1)?;
+    cmdline::value(early::read_file(c"/proc/cmdline", line).ok()?, b"initoverlayfs.slot")
 }
 
 /// Records the success of a step and says so in the kernel log, with the time since the event before it.
@@ -120,9 +111,10 @@ fn done(record: &mut Record, step: Step, item: u8, detail: &str) {
     let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
     record.add(Event { step, item, ended_ns, errno: 0 });
     let spent_us = ended_ns.saturating_sub(before) / 1000;
-    match (step, detail) {
-        (Step::Modules, name) => log::info!("module {name} {spent_us} us"),
-        (_, "") => log::info!("{step} {spent_us} us"),
-        (_, detail) => log::info!("{step} {spent_us} us {detail}"),
-    }
+    let space = if detail.is_empty() { "" } else { " " };
+    let line = match step {
+        Step::Modules => text!["module ", detail, " ", spent_us, " us"],
+        _ => text![step, " ", spent_us, " us", space, detail],
+    };
+    kmsg::say(Level::Info, line);
 }

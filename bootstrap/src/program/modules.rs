@@ -2,9 +2,9 @@
 
 use super::done;
 use super::failure::{Failure, check_on};
-use super::text::path;
+use super::text::c_path;
 use bootstrap::Step;
-use bootstrap::plan::Module;
+use bootstrap::plan::{List, Module};
 use bootstrap::record::Record;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -12,9 +12,9 @@ use rustix::system::finit_module;
 
 /// Loads `modules` in order; a module that is there already is a success.
 #[inline(never)]
-pub fn load(modules: &[Module<'_>], record: &mut Record) -> Result<(), Failure> {
+pub fn load(modules: List<'_, Module<'_>>, record: &mut Record) -> Result<(), Failure> {
     for (index, module) in (0..).zip(modules) {
-        match insert(module) {
+        match insert(&module) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return check_on(Step::Modules, "cannot load module", module.path, Err(errno)),
         }
@@ -25,6 +25,6 @@ pub fn load(modules: &[Module<'_>], record: &mut Record) -> Result<(), Failure> 
 }
 
 fn insert(module: &Module<'_>) -> Result<(), Errno> {
-    let file = open(path(format_args!("{}", module.path)).as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    finit_module(&file, path(format_args!("{}", module.parameters)).as_c_str(), 0)
+    let file = open(&*c_path![module.path], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    finit_module(&file, &c_path![module.parameters], 0)
 }

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, check};
 use super::folder;
-use super::text::path;
+use super::text::c_path;
 use bootstrap::Step;
 use bootstrap::plan::Upper;
 use core::ffi::CStr;
@@ -16,8 +16,8 @@ const OPTIONS: &CStr = c"lowerdir=/image,upperdir=/upper/upper,workdir=/upper/wo
 /// Mounts the upper tmpfs and the overlay.
 #[inline(never)]
 pub fn mount(upper: &Upper) -> Result<(), Failure> {
-    let options = path(format_args!("mode=0700,size={}k,nr_inodes={}", upper.size_kib, upper.inodes));
-    let tmpfs = rustix::mount::mount(c"upper", folder::UPPER, c"tmpfs", MountFlags::empty(), options.as_c_str());
+    let options = c_path!["mode=0700,size=", upper.size_kib, "k,nr_inodes=", upper.inodes];
+    let tmpfs = rustix::mount::mount(c"upper", folder::UPPER, c"tmpfs", MountFlags::empty(), &*options);
     check(Step::Overlay, "cannot mount the upper tmpfs", tmpfs)?;
     check(Step::Overlay, "cannot make the upper directory", make_upper())?;
     check(Step::Overlay, "cannot make the work directory", rustix::fs::mkdir(WORK, Mode::RWXU))?;

@@ -1,13 +1,16 @@
 //! Steps switch-root and exec: the overlay becomes the root, the initramfs' memory is freed, the next init starts.
 
 use super::failure::{Failure, check, check_on, refuse};
+use super::kmsg::say;
 use super::sys::{self, start::Arguments};
-use super::{clock, done, folder, text};
+use super::text::{c_path, text};
+use super::{clock, done, folder};
 use bootstrap::Step;
 use bootstrap::plan::{Free, Handover, Plan};
 use bootstrap::record::{self, Event, Record};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use log::Level;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, open, openat2};
 use rustix::io::Errno;
@@ -27,10 +30,9 @@ const RECORD: &CStr = c"/run/initoverlayfs/record";
 #[inline(never)]
 pub fn check_next_init(path: &str) -> Result<(), Failure> {
     let find = || {
-        let init = text::path(format_args!("{path}"));
         let root = open(folder::ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let init =
-            openat2(&root, init.as_c_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?;
+            openat2(&root, &*c_path![path], OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?;
         rustix::fs::fstat(&init)
     };
     let stat = check_on(Step::SwitchRoot, "next init is missing", path, find())?;
@@ -53,17 +55,17 @@ pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record)
         Err(failure) => return failure,
     }
     let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
-    let now = clock::now_ns();
-    record.add(Event { step: Step::Exec, item: slot, ended_ns: now, errno: 0 });
+    record.add(Event { step: Step::Exec, item: slot, ended_ns: clock::now_ns(), errno: 0 });
     let info = rustix::system::sysinfo();
     record.free_ram_kib = u64::from(info.freeram) * u64::from(info.mem_unit) / 1024;
     if let Err(errno) = write_record(record) {
-        log::warn!("record not written (errno {})", errno.raw_os_error());
+        say(Level::Warn, text!["record not written (errno ", errno.raw_os_error().unsigned_abs(), ")"]);
     }
-    let spent_us = now.saturating_sub(before) / 1000;
-    log::info!("exec {spent_us} us {} with {} KiB free", plan.next_init, record.free_ram_kib);
+    // With the writing of the record, which the record itself cannot count.
+    let spent_us = clock::now_ns().saturating_sub(before) / 1000;
+    say(Level::Info, text!["exec ", spent_us, " us ", plan.next_init, " with ", record.free_ram_kib, " KiB free"]);
     let errno = sys::start::execute(plan.next_init, arguments);
-    refuse(Step::Exec, "cannot start the next init", format_args!("{}", plan.next_init), errno)
+    refuse(Step::Exec, "cannot start the next init", plan.next_init, errno)
 }
 
 #[inline(never)]

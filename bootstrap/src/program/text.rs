@@ -1,40 +1,148 @@
 //! Text of bounded length: log lines, device names, and paths as the kernel takes them.
 //!
-//! One capacity for all of them, so that the formatting code exists once.
+//! Put together part by part, not by `core::fmt`: its padding, alignment and signs would be a tenth of this program.
 
+use super::sys::memory;
+use bootstrap::Step;
 use core::ffi::CStr;
-use core::fmt::{Arguments, Write};
+use core::fmt;
+use core::ops::Deref;
 use heapless::String;
 
-/// The most bytes; what does not fit is cut.
+/// One more than the most bytes of a text: the last is kept for the newline of a log line or the NUL of a path.
 const BYTES: usize = 192;
 
-/// Bounded text.
-pub type Text = String<BYTES>;
-
-/// Formats into bounded text.
-pub fn text(arguments: Arguments<'_>) -> Text {
-    let mut text = Text::new();
-    // What does not fit is cut.
-    let _ = text.write_fmt(arguments);
-    text
+/// Bounded text; what does not fit is cut.
+pub struct Text {
+    text: String<BYTES>,
+    cut: bool,
 }
+
+/// What a text is put together from.
+pub trait Part {
+    /// Adds this to the end of `text`.
+    fn put(self, text: &mut Text);
+}
+
+impl Text {
+    /// An empty text.
+    pub const fn new() -> Self {
+        Text { text: String::new(), cut: false }
+    }
+
+    /// Adds `part` to the end.
+    pub fn put(&mut self, part: impl Part) {
+        part.put(self);
+    }
+
+    /// The text with one more byte, for which there is always room.
+    fn ended(mut self, end: char) -> Self {
+        let _ = self.text.push(end);
+        self
+    }
+
+    /// A line of a log.
+    pub fn into_line(self) -> Self {
+        self.ended('\n')
+    }
+
+    /// A path. One that does not fit becomes the empty path, which no file has.
+    pub fn into_path(mut self) -> Path {
+        if self.cut {
+            self.text.clear();
+        }
+        Path(self.ended('\0'))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.put(part);
+        Ok(())
+    }
+}
+
+impl Part for &str {
+    #[inline(never)]
+    fn put(self, text: &mut Text) {
+        let room = BYTES - 1 - text.text.len().min(BYTES - 1);
+        let mut end = self.len();
+        while end > room || !self.is_char_boundary(end) {
+            end -= 1;
+            text.cut = true;
+        }
+        let _ = text.text.push_str(self.get(..end).unwrap_or_default());
+    }
+}
+
+impl Part for &Text {
+    fn put(self, text: &mut Text) {
+        text.put(&**self);
+    }
+}
+
+impl Part for Step {
+    fn put(self, text: &mut Text) {
+        text.put(self.name());
+    }
+}
+
+impl Part for u64 {
+    #[inline(never)]
+    fn put(self, text: &mut Text) {
+        if self >= 10 {
+            text.put(self / 10);
+        }
+        let digit = (self % 10) as usize;
+        text.put("0123456789".get(digit..=digit).unwrap_or_default());
+    }
+}
+
+impl Part for u32 {
+    fn put(self, text: &mut Text) {
+        text.put(u64::from(self));
+    }
+}
+
+/// Puts parts together: `text!["vda", 1, " found"]`.
+macro_rules! text {
+    ($($part:expr),+ $(,)?) => {{
+        let mut text = $crate::program::text::Text::new();
+        $(text.put($part);)+
+        text
+    }};
+}
+
+/// Puts the parts of a path together.
+macro_rules! c_path {
+    ($($part:expr),+ $(,)?) => {
+        $crate::program::text::text![$($part),+].into_path()
+    };
+}
+
+pub(crate) use {c_path, text};
 
 /// A path, or another string for a system call.
 pub struct Path(Text);
 
-/// Formats a path. One that does not fit becomes the empty path, which no file has.
-pub fn path(arguments: Arguments<'_>) -> Path {
-    let mut path = Path(Text::new());
-    if path.0.write_fmt(arguments).and_then(|()| path.0.write_str("\0")).is_err() {
-        path.0.clear();
-    }
-    path
-}
+impl Deref for Path {
+    type Target = CStr;
 
-impl Path {
-    /// As the kernel takes it.
-    pub fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(self.0.as_bytes()).unwrap_or_default()
+    fn deref(&self) -> &CStr {
+        memory::c_str(self.0.as_bytes())
     }
 }

@@ -1,10 +1,10 @@
 //! How a device is known, worked out for the target: which bytes at which places of a device are the label or UUID a board
 //! names, so that `bootstrap` compares bytes and knows no file system but EROFS.
 
-use super::bounded;
 use crate::board::{Device, Slot, Source};
 use crate::{Error, Result};
-use bootstrap::plan::{self, MAX_PROBE_BYTES};
+use bootstrap::envelope;
+use bootstrap::plan::{self, List, MAX_PROBE_BYTES};
 
 /// Bytes at an offset of a device.
 type Place = (u32, Vec<u8>);
@@ -41,8 +41,15 @@ impl Known {
         Ok(Known { words: device.to_string(), guid, probes })
     }
 
-    /// `device` as the plan has it.
-    pub(super) fn device<'a>(&'a self, device: &'a Device) -> Result<plan::Device<'a>> {
+    /// `device` as the plan has it; what is compared goes into `buffer`.
+    ///
+    /// # Errors
+    /// If `buffer` is too small.
+    pub(super) fn device<'a>(
+        &'a self,
+        device: &'a Device,
+        buffer: &'a mut [u8],
+    ) -> std::result::Result<plan::Device<'a>, envelope::Error> {
         // `PARTUUID=` and the text.
         let text = self.words.split_once('=').map_or("", |(_, text)| text);
         Ok(match device {
@@ -53,11 +60,11 @@ impl Known {
             }
             Device::Path(name) => plan::Device::Path(name),
             Device::Label(_) | Device::Uuid(_) => {
-                let probes = self.probes.iter().map(|(magic, identity)| plan::Probe {
-                    magic: plan::Place { offset: magic.0, bytes: &magic.1 },
-                    identity: plan::Place { offset: identity.0, bytes: &identity.1 },
-                });
-                plan::Device::Superblock(bounded(probes, "file systems")?)
+                let place = |(offset, bytes): &'a Place| plan::Place { offset: *offset, bytes };
+                let probes = self.probes.iter();
+                let probes =
+                    probes.map(|(magic, identity)| plan::Probe { magic: place(magic), identity: place(identity) });
+                plan::Device::Superblock(List::encode(probes, buffer)?)
             }
         })
     }

@@ -181,10 +181,11 @@ fn sealed_plan_opens_as_what_was_resolved() {
     assert_eq!(sealed, resolved.seal(&[Some(identity), None]).unwrap());
     let plan = plan::open(&sealed).unwrap();
     assert_eq!((plan.board, plan.next_init, plan.upper.size_kib), ("test", "/init", 65536));
-    assert_eq!(plan.modules[0].path, "/modules/m.ko");
-    assert_eq!(plan.slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail_crc: Some(9) });
-    assert_eq!(plan.slots[1].source, plan::Source::Initramfs { path: "/image.erofs" });
-    assert_eq!(plan.slots[1].image, plan::Image { uuid: None, tail_crc: None });
+    assert_eq!(plan.modules.into_iter().next().unwrap().path, "/modules/m.ko");
+    let slots: Vec<_> = plan.slots.into_iter().collect();
+    assert_eq!(slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail_crc: Some(9) });
+    assert_eq!(slots[1].source, plan::Source::Initramfs { path: "/image.erofs" });
+    assert_eq!(slots[1].image, plan::Image { uuid: None, tail_crc: None });
     assert_eq!(resolved.seal(&[None, None]).unwrap_err().what, "plan: slot a is pinned but has no image");
     assert_eq!(resolved.seal(&[]).unwrap_err().what, "plan: 0 images for 2 slots");
 }

@@ -1,7 +1,7 @@
 //! Loop devices by ioctl (include/uapi/linux/loop.h, Linux 5.8 for `LOOP_CONFIGURE`).
 
 use super::call::ioctl;
-use crate::program::text::path;
+use crate::program::text::c_path;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -41,7 +41,7 @@ impl LoopInfo {
 /// A loop device that lives as long as this, or a mount of it.
 pub struct Loop {
     /// N of `/dev/loopN`.
-    pub number: usize,
+    pub number: u32,
     /// Whether the kernel granted direct I/O: it drops the wish silently, and then pages are cached twice.
     pub direct: bool,
     _device: OwnedFd,
@@ -52,8 +52,8 @@ pub fn attach_loop(file: &OwnedFd) -> Result<Loop, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let control = open(c"/dev/loop-control", flags, Mode::empty())?;
     // SAFETY: takes no argument.
-    let number = unsafe { ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0) }?;
-    let device = open(path(format_args!("/dev/loop{number}")).as_c_str(), flags, Mode::empty())?;
+    let number = unsafe { ioctl(control.as_fd(), LOOP_CTL_GET_FREE, 0) }? as u32;
+    let device = open(&*c_path!["/dev/loop", number], flags, Mode::empty())?;
     let info = LoopInfo::with_flags(FLAGS);
     let mut config = LoopConfig { descriptor: file.as_raw_fd(), block_size: 0, info, reserved: [0; 8] };
     // SAFETY: the argument is a `struct loop_config`.

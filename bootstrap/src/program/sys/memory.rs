@@ -4,12 +4,22 @@
 //! what is copied are plans and records of a few KiB.
 
 use core::arch::global_asm;
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
 
 /// The first `length` bytes of `buffer`, which system calls have written.
 pub fn written(buffer: &[MaybeUninit<u8>], length: usize) -> Option<&[u8]> {
     // SAFETY: only `early::read_file` calls this, with the sum of what read(2) reported.
     buffer.get(..length).map(|bytes| unsafe { bytes.assume_init_ref() })
+}
+
+/// `bytes`, whose last is NUL, as the kernel takes strings: up to the first NUL.
+pub fn c_str(bytes: &[u8]) -> &CStr {
+    if bytes.last() != Some(&0) {
+        return c"";
+    }
+    // SAFETY: a NUL lies inside the slice.
+    unsafe { CStr::from_ptr(bytes.as_ptr().cast()) }
 }
 
 #[cfg(target_arch = "aarch64")]

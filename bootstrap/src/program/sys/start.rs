@@ -1,9 +1,11 @@
 //! `_start`, and `execve` with what the kernel gave.
 
 use super::call;
-use crate::program::text;
+use crate::program::kmsg;
+use crate::program::text::{c_path, text};
 use core::arch::global_asm;
 use core::ffi::c_char;
+use log::Level;
 use rustix::io::Errno;
 
 // The kernel enters with the stack pointer at argc; then argv, NULL, envp, NULL (Documentation and ABI of each
@@ -38,29 +40,27 @@ extern "C" fn begin(stack: *mut usize) -> ! {
 /// Becomes the program at `path` with the kernel's arguments and environment; `argv[0]` becomes `path`, as the kernel
 /// itself does it. Returns only the error.
 pub fn execute(path: &str, arguments: Arguments) -> Errno {
-    let path = text::path(format_args!("{path}"));
-    let path = path.as_c_str();
+    let path = c_path![path];
     // SAFETY: argv has room for its first element (the kernel always sets one for init) and both vectors end with NULL.
     unsafe {
         *arguments.argv = path.as_ptr();
-        call::execute(path, arguments.argv.cast_const(), arguments.envp)
+        call::execute(&path, arguments.argv.cast_const(), arguments.envp)
     }
 }
 
 /// Becomes the program at `path` without further arguments or environment. Returns only the error.
 pub fn execute_alone(path: &str) -> Errno {
-    let path = text::path(format_args!("{path}"));
-    let path = path.as_c_str();
+    let path = c_path![path];
     let argv = [path.as_ptr(), core::ptr::null()];
     let envp = [core::ptr::null()];
     // SAFETY: both vectors end with NULL.
-    unsafe { call::execute(path, argv.as_ptr(), envp.as_ptr()) }
+    unsafe { call::execute(&path, argv.as_ptr(), envp.as_ptr()) }
 }
 
 /// Unreachable from any input; should it be reached, the bootloader's next try is better than a kernel panic.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    log::error!("internal error");
+    kmsg::say(Level::Error, text!["internal error"]);
     call::restart(c"initoverlayfs-internal");
     call::wait_forever()
 }
