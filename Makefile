@@ -25,7 +25,7 @@ test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/run.sh unit boot fault
 
-unit boot:
+unit boot: bootstrap imagegen
 	@tests/setup/run.sh $@
 
 lint:

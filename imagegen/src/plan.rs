@@ -124,7 +124,7 @@ impl ResolvedPlan {
     pub fn seal(&self, images: &[Option<Identity>]) -> Result<Vec<u8>> {
         if images.len() != self.slots.len() {
             let what = format!("plan: {} images for {} slots", images.len(), self.slots.len());
-            return Err(Error::failed(what, ""));
+            return Err(Error::failed(what, "this is a fault of imagegen: please report it"));
         }
         let paths: Vec<_> = self.modules.iter().map(module_path).collect();
         let modules = self.modules.iter().zip(&paths);
@@ -176,7 +176,12 @@ fn sealed_slot<'a>(
     let image = match (slot.pin, image) {
         (false, _) => plan::Image { uuid: None, tail_crc: None },
         (true, Some(image)) => plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) },
-        (true, None) => return Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
+        (true, None) => {
+            return Err(Error::failed(
+                format!("plan: slot {} is pinned but has no image", slot.name),
+                "set pin = false",
+            ));
+        }
     };
     let source = match &slot.source {
         Source::Initramfs => plan::Source::Initramfs { path: IMAGE_PATH },
