@@ -4,9 +4,9 @@ ARCHITECTURES := aarch64 armv7 x86_64
 PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit boot fault bench bootstrap imagegen setup-test setup-demo lint clean
+.PHONY: demo test unit boot fault bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
 
-setup-test setup-demo: setup-%:
+setup-test setup-demo setup-fuzz: setup-%:
 	@tests/setup/apt.sh $*
 
 bootstrap: $(PROGRAMS)
@@ -27,6 +27,10 @@ test: setup-test bootstrap imagegen
 
 unit boot: bootstrap imagegen
 	@tests/setup/run.sh $@
+
+# Any bytes at every parser, FUZZ_SECONDS (60) each; what a run learns stays in tests/fuzz/target.
+fuzz: setup-fuzz
+	@tests/setup/fuzz.sh
 
 lint:
 	cargo fmt --check
