@@ -29,13 +29,8 @@ machine = "virt"
 console = "ttyAMA0"
 "#;
 
-/// The program, beside this test.
 fn program() -> PathBuf {
-    let tests = std::env::current_exe().expect("this test");
-    let release = tests.parent().and_then(Path::parent).expect("target folder");
-    let program = release.join("imagegen");
-    assert!(program.is_file(), "{} is missing: run `make imagegen bootstrap`", program.display());
-    program
+    tests::tool::program().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A folder with good input, to be spoilt.
