@@ -341,6 +341,8 @@ fn truncated_at_any_byte() {
         let needed = match name.as_str() {
             "plain cat" => find(b"TRAILER!!!\0").expect("trailer") + 11,
             "tar cat" => bytes.iter().rposition(|byte| *byte != 0).expect("content").next_multiple_of(512) + 512,
+            // Its end mark may be read before its last byte, which is zero then.
+            "plain lzma -0" => bytes.iter().rposition(|byte| *byte != 0).expect("content") + 1,
             _ => bytes.len(),
         };
         for length in 0..needed {
