@@ -4,9 +4,9 @@ ARCHITECTURES := aarch64 armv7 x86_64
 PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
-.PHONY: demo test unit boot fault bench bootstrap imagegen setup-test setup-demo lint clean
+.PHONY: demo test unit boot fault bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
 
-setup-test setup-demo: setup-%:
+setup-test setup-demo setup-fuzz: setup-%:
 	@tests/setup/apt.sh $*
 
 bootstrap: $(PROGRAMS)
@@ -25,8 +25,12 @@ test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/run.sh unit boot fault
 
-unit boot:
+unit boot: bootstrap imagegen
 	@tests/setup/run.sh $@
+
+# Any bytes at every parser, FUZZ_SECONDS (60) each; what a run learns stays in tests/fuzz/target.
+fuzz: setup-fuzz
+	@tests/setup/fuzz.sh
 
 lint:
 	cargo fmt --check

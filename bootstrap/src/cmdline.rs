@@ -1,31 +1,45 @@
 //! Kernel command line arguments, split as the kernel splits them.
 //!
-//! Source: `next_arg()` in lib/cmdline.c (Linux 6.12): arguments end at white space outside double quotes; quotes around a
-//! whole argument or a whole value are not part of it. Arguments are bytes: nothing promises UTF-8.
+//! Source: `next_arg()` in lib/cmdline.c and `isspace()` in lib/ctype.c (Linux 6.12): arguments end at white space outside
+//! double quotes; quotes around a whole argument or a whole value are not part of it. Arguments are bytes: nothing promises
+//! UTF-8.
 
 /// The value of the last `name=value` before a lone `--`, without its quotes.
 pub fn value<'a>(cmdline: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     arguments(cmdline)
-        .take_while(|argument| *argument != b"--")
-        .filter_map(|argument| argument.strip_prefix(name)?.strip_prefix(b"="))
-        .map(unquote)
+        .take_while(|argument| unquoted(argument) != b"--")
+        .filter_map(|argument| named(argument, name))
         .last()
 }
 
-/// The arguments in order, quotes around a whole argument removed.
-pub fn arguments(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The value of `argument`, if it is `name=value`. The quote that ends it belongs to the value where that begins with one.
+fn named<'a>(argument: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let inner = argument.strip_prefix(b"\"").unwrap_or(argument);
+    let value = inner.strip_prefix(name)?.strip_prefix(b"=")?;
+    if value.starts_with(b"\"") || inner.len() == argument.len() {
+        return Some(unquoted(value));
+    }
+    Some(value.strip_suffix(b"\"").unwrap_or(value))
+}
+
+/// The arguments in order, with their quotes.
+fn arguments(cmdline: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     cmdline
         .split(move |byte| {
             quoted ^= *byte == b'"';
-            !quoted && byte.is_ascii_whitespace()
+            !quoted && is_space(*byte)
         })
         .filter(|argument| !argument.is_empty())
-        .map(unquote)
 }
 
-fn unquote(argument: &[u8]) -> &[u8] {
-    let Some(inner) = argument.strip_prefix(b"\"") else { return argument };
+/// As the kernel's: vertical tab and Latin-1's no-break space are white space too, the latter inside of UTF-8 as well.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' ' | 0xA0)
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    let Some(inner) = text.strip_prefix(b"\"") else { return text };
     inner.strip_suffix(b"\"").unwrap_or(inner)
 }
 
@@ -38,7 +52,7 @@ mod tests {
     fn quotes_keep_spaces_and_go_away() {
         let line = b"quiet a=\"b c\" \"d=e f\" initoverlayfs.slot=b\n";
         let all: std::vec::Vec<&[u8]> = arguments(line).collect();
-        assert_eq!(all, [&b"quiet"[..], b"a=\"b c\"", b"d=e f", b"initoverlayfs.slot=b"]);
+        assert_eq!(all, [&b"quiet"[..], b"a=\"b c\"", b"\"d=e f\"", b"initoverlayfs.slot=b"]);
         assert_eq!(value(line, b"a"), Some(&b"b c"[..]));
         assert_eq!(value(line, b"d"), Some(&b"e f"[..]));
         assert_eq!(value(line, b"initoverlayfs.slot"), Some(&b"b"[..]));
@@ -49,6 +63,15 @@ mod tests {
         assert_eq!(value(b"s=a s=b -- s=c", b"s"), Some(&b"b"[..]));
         assert_eq!(value(b"ss=a", b"s"), None);
         assert_eq!(value(b"s", b"s"), None);
+    }
+
+    #[test]
+    fn white_space_and_quotes_are_the_kernels() {
+        assert_eq!(value(b"s=\xc3\xa0b", b"s"), Some(&b"\xc3"[..]));
+        assert_eq!(value(b"x\x0bs=a", b"s"), Some(&b"a"[..]));
+        assert_eq!(value(b"\"s=\"x\"\"", b"s"), Some(&b"x\""[..]));
+        assert_eq!(value(b"s=\"", b"s"), Some(&b""[..]));
+        assert_eq!(value(b"\"--\" s=a", b"s"), None);
     }
 
     proptest! {

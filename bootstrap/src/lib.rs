@@ -5,6 +5,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![allow(clippy::large_enum_variant, reason = "without allocation nothing can be boxed")]
 
 #[cfg(test)]
 extern crate std;

@@ -163,22 +163,14 @@ fn write_initramfs(
     verify::initramfs(&archive, &path, folder)
 }
 
-/// One partition for every different partition the slots name.
+/// One partition for every different one the slots name. Devices that no GPT names were refused with the board.
 fn partitions(board: &Board, image: &Path) -> Vec<disk::Partition> {
-    let mut devices: Vec<&Device> = Vec::new();
-    for slot in &board.slots {
-        if let Source::Partition { device, .. } = &slot.source
-            && !devices.contains(&device)
-        {
-            devices.push(device);
-        }
-    }
     let partition = |device: &Device| disk::Partition {
         name: if let Device::PartName(name) = device { name.clone() } else { PARTITION_NAME.to_owned() },
         uuid: if let Device::PartUuid(uuid) = device { Some(*uuid) } else { None },
         image: image.to_owned(),
     };
-    devices.into_iter().map(partition).collect()
+    board::partitions(&board.slots).into_iter().map(partition).collect()
 }
 
 fn write_disk(board: &Board, uuid: [u8; 16], folder: &Path, manifest: &mut Manifest) -> Result<()> {

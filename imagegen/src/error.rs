@@ -1,6 +1,7 @@
 //! The one error of the tool: what went wrong, what to do about it, and whose turn it is.
 
 use std::fmt;
+use std::io::ErrorKind;
 
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -21,27 +22,45 @@ pub struct Error {
     pub kind: Kind,
     /// One line: what is wrong, where.
     pub what: String,
-    /// One line: what to do about it. May be empty where `what` says it all.
+    /// One line: what to do about it.
     pub hint: String,
 }
 
 impl Error {
     /// Wrong input: exit status 2.
     pub fn bad_input(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Error { kind: Kind::BadInput, what: what.into(), hint: hint.into() }
+        Error::new(Kind::BadInput, what, hint)
     }
 
     /// Failed work: exit status 1.
     pub fn failed(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Error { kind: Kind::FailedWork, what: what.into(), hint: hint.into() }
+        Error::new(Kind::FailedWork, what, hint)
     }
 
-    /// Failed work on `path`, for `map_err` over file operations: `cannot VERB PATH: REASON`.
+    /// Failed work on `path`, for `map_err` over file operations: `cannot VERB PATH: REASON`, and what helps against that.
     pub fn io(verb: &'static str, path: impl AsRef<std::path::Path>) -> impl FnOnce(std::io::Error) -> Self {
         move |error| {
-            let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::BadInput } else { Kind::FailedWork };
-            Error { kind, what: format!("cannot {verb} {}: {error}", path.as_ref().display()), hint: String::new() }
+            let (kind, hint) = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                    (Kind::BadInput, "is the path right?")
+                }
+                ErrorKind::UnexpectedEof => (Kind::BadInput, "the file is truncated: copy or build it again"),
+                ErrorKind::InvalidData => (Kind::BadInput, "is this the right file?"),
+                ErrorKind::PermissionDenied => {
+                    (Kind::FailedWork, "change its permissions, or run it as a user who may")
+                }
+                ErrorKind::ReadOnlyFilesystem => (Kind::FailedWork, "give a place that can be written"),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    (Kind::FailedWork, "make room, or give a place with more of it")
+                }
+                _ => (Kind::FailedWork, "the system refused it: its log (dmesg) may say more"),
+            };
+            Error::new(kind, format!("cannot {verb} {}: {error}", path.as_ref().display()), hint)
         }
+    }
+
+    fn new(kind: Kind, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error { kind, what: what.into(), hint: hint.into() }
     }
 
     /// The exit status of the command.

@@ -27,13 +27,19 @@ pub fn ensure() -> Result<()> {
         ));
     }
     let program = std::env::current_exe().map_err(Error::io("find", "the running program"))?;
-    let error = Command::new("fakeroot").arg("--").arg(program).args(std::env::args_os().skip(1)).exec();
+    // In a user namespace an owner it does not map is EINVAL, which fakeroot would pass on.
+    let error = Command::new("fakeroot")
+        .env("FAKEROOTDONTTRYCHOWN", "1")
+        .arg("--")
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .exec();
     Err(match error.kind() {
         io::ErrorKind::NotFound => Error::failed(
             "fakeroot is missing: without it only root can build an image with its owners and device nodes",
             "apt-get install fakeroot",
         ),
-        _ => Error::failed(format!("cannot run fakeroot: {error}"), ""),
+        _ => Error::failed(format!("cannot run fakeroot: {error}"), "apt-get install --reinstall fakeroot"),
     })
 }
 

@@ -117,7 +117,8 @@ fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
 }
 
 fn json_text<T: serde::Serialize>(value: &T) -> Result<String> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Error::failed(format!("JSON: {error}"), ""))?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::failed(format!("JSON: {error}"), "leave out --json"))?;
     Ok(text + "\n")
 }
 

@@ -7,6 +7,7 @@ pub mod board;
 pub mod boot;
 pub mod build;
 pub mod disk;
+pub mod elf;
 pub mod erofs;
 pub mod error;
 pub mod extract;

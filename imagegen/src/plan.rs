@@ -125,7 +125,7 @@ impl ResolvedPlan {
     pub fn seal(&self, images: &[Option<Identity>]) -> Result<Vec<u8>> {
         if images.len() != self.slots.len() {
             let what = format!("plan: {} images for {} slots", images.len(), self.slots.len());
-            return Err(Error::failed(what, ""));
+            return Err(Error::failed(what, "this is a fault of imagegen: please report it"));
         }
         let too_large = |error: envelope::Error| {
             let hint = "shorten names and module parameters, or build modules into the kernel";
@@ -181,7 +181,10 @@ fn sealed_image<'a>(slot: &crate::board::Slot, image: Option<&'a Identity>) -> R
     match (slot.pin, image) {
         (false, _) => Ok(plan::Image { uuid: None, tail_crc: None }),
         (true, Some(image)) => Ok(plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) }),
-        (true, None) => Err(Error::failed(format!("plan: slot {} is pinned but has no image", slot.name), "")),
+        (true, None) => {
+            let what = format!("plan: slot {} is pinned but has no image", slot.name);
+            Err(Error::failed(what, "set pin = false"))
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs what a list needs and this machine lacks; says what and why first. With all of it there, needs no network.
 #
-#   apt.sh demo|test
+#   apt.sh demo|test|fuzz
 set -eu
 case ${1:-} in
     demo) list=demo ;;
     test) list=test ;;
+    fuzz) list=fuzz ;;
     *)
-        echo "usage: apt.sh demo|test" >&2
+        echo "usage: apt.sh demo|test|fuzz" >&2
         exit 2
         ;;
 esac
@@ -23,10 +24,11 @@ demo,test fakeroot device nodes in an image without root
 demo,test rustc-web compiles bootstrap for every architecture
 demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
-demo,test gcc compiles the C part of zstd and links imagegen
-demo,test libc6-dev for the same
+demo,test,fuzz gcc compiles the C part of zstd and links imagegen
+demo,test,fuzz libc6-dev for the same
 demo,test cpio reads the reference initramfs
 demo,test zstd reference of the tests and of the comparison
+fuzz g++ compiles libFuzzer
 test lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source

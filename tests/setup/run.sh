@@ -11,7 +11,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for tier in "$@"; do
     case $tier in
-        unit) command=(cargo test --release --locked --quiet --lib --bins --package bootstrap --package imagegen --package tests) ;;
+        unit) command=(cargo test --release --locked --quiet --lib --bins --test bad_input --package bootstrap --package imagegen --package tests) ;;
         boot | fault) command=(cargo test --release --locked --quiet --package tests --test "$tier" -- --test-threads 2) ;;
         *)
             echo "run.sh: unknown tier $tier" >&2

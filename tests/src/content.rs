@@ -5,8 +5,6 @@ use crate::cpio::Entry;
 use crate::kernel::{Kernel, program};
 use imagegen::modules::resolve;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 
 /// Modules of the kernel, in loading order: name to content. None for a kernel with all drivers built in.
 ///
@@ -43,16 +41,4 @@ pub fn guest(kernel: &Kernel) -> Result<Vec<Entry>> {
     }
     entries.push(Entry::file("guest-modules/list", 0o644, list));
     Ok(entries)
-}
-
-/// The content of a gzip-compressed newc initramfs, as it is.
-///
-/// # Errors
-/// If it is not one.
-pub fn from_initramfs(path: &Path) -> Result<Vec<Entry>> {
-    let output = Command::new("gzip").arg("-dc").arg(path).output()?;
-    if !output.status.success() {
-        return Err(format!("{}: {}", path.display(), String::from_utf8_lossy(&output.stderr)).into());
-    }
-    crate::cpio::read(&output.stdout).ok_or_else(|| format!("{}: not a newc archive", path.display()).into())
 }

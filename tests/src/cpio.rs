@@ -75,28 +75,3 @@ fn member(out: &mut Vec<u8>, inode: usize, entry: &Entry) {
     out.extend_from_slice(&entry.data);
     out.resize(out.len().next_multiple_of(4), 0);
 }
-
-/// Reads one newc archive of files without hard links, as Debian's installer is one.
-pub fn read(bytes: &[u8]) -> Option<Vec<Entry>> {
-    let mut entries = Vec::new();
-    let mut at = 0;
-    loop {
-        let header = std::str::from_utf8(bytes.get(at..at + 110)?).ok()?;
-        if !header.starts_with("070701") {
-            return None;
-        }
-        let field = |index: usize| u32::from_str_radix(header.get(6 + 8 * index..14 + 8 * index)?, 16).ok();
-        let (name, size) = (field(11)? as usize, field(6)? as usize);
-        let path = String::from_utf8(bytes.get(at + 110..at + 110 + name.checked_sub(1)?)?.to_vec()).ok()?;
-        let data = (at + 110 + name).next_multiple_of(4);
-        if path == "TRAILER!!!" {
-            return Some(entries);
-        }
-        let content = bytes.get(data..data + size)?.to_vec();
-        let path = path.trim_start_matches("./").trim_start_matches('/').to_owned();
-        if path != "." && !path.is_empty() {
-            entries.push(Entry { path, mode: field(1)?, data: content, device: (field(9)?, field(10)?) });
-        }
-        at = (data + size).next_multiple_of(4);
-    }
-}

@@ -8,6 +8,7 @@ pub mod cpio;
 pub mod image;
 pub mod kernel;
 pub mod report;
+pub mod tool;
 
 /// Why a test fails: text for people.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -3,15 +3,21 @@
 
 use bootstrap::Step;
 use bootstrap::plan::{Free, Handover};
+use imagegen::boot::console::{Log, Parser};
+use imagegen::boot::qemu::End;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::fs::Permissions;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use tests::boot::{Boot, Outcome};
 use tests::cpio::{Entry, archive};
 use tests::image::{PARTNAME, Parts, Place, Spec, make};
-use tests::kernel::{Kernel, all, get};
+use tests::kernel::{Kernel, all, checkout, get};
 use tests::report::Report;
-use tests::{Result, content, equal};
+use tests::{Result, content, equal, tool};
 
 /// Ballast in the initramfs whose memory must come back, in bytes.
 const BALLAST: usize = 20 << 20;
@@ -40,6 +46,7 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
     };
     if kernel.name.starts_with("installer-") {
         add("first_screen".into(), Box::new(installer));
+        add("same_bytes".into(), Box::new(same_bytes));
         return list;
     }
     for (place, place_name) in [(Place::Partition, "partition"), (Place::Initramfs, "initramfs")] {
@@ -48,6 +55,15 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
                 let name = format!("{place_name}::{root_name}::{handover_name}");
                 add(name, Box::new(move |kernel| boots(kernel, place, root, handover)));
             }
+        }
+    }
+    if kernel.modules.is_some() {
+        add("board".into(), Box::new(board));
+        add("board::exec_is_refused".into(), Box::new(exec_is_refused));
+    }
+    if kernel.name == "arm64-6.1" {
+        for format in ["none", "gzip", "zstd", "lz4", "xz"] {
+            add(format!("compressed::{format}"), Box::new(move |kernel| compressed(kernel, format)));
         }
     }
     add("extras".into(), Box::new(extras));
@@ -229,18 +245,123 @@ fn memory_is_freed(kernel: &Kernel, free: Free) -> Result<()> {
     }
 }
 
-/// Debian's installer, unchanged content, reaches its language screen from an EROFS under an overlay.
+/// The board of this architecture, from its file to the next init, by the program as a user runs it; and its exit status.
+fn board(kernel: &Kernel) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    tool::build(tool::board(kernel), kernel, &tool::guest(kernel, folder.path())?, &out)?;
+    reaches_next_init(&out)?;
+    // An image that was not written: the same machine must say no.
+    let disk = std::fs::OpenOptions::new().write(true).open(out.join("disk.img"))?;
+    disk.write_all_at(&[0; 4096], 1 << 20)?;
+    let output = tool::boot(&out)?;
+    let said = tool::said(&output);
+    let refused =
+        said.contains("initoverlayfs: mount failed: no EROFS superblock") && said.contains("\npolicy reboot\n");
+    if output.status.code() == Some(1) && refused && !said.contains("guest: ") { Ok(()) } else { Err(said.into()) }
+}
+
+/// Boots `out` by `imagegen boot`: exit status 0, the next init's own line, and every step in the table.
+fn reaches_next_init(out: &Path) -> Result<()> {
+    let output = tool::boot(out)?;
+    let said = tool::said(&output);
+    let steps = ["early-mounts", "module erofs", "device", "mount", "overlay", "switch-root", "exec"];
+    let in_table = |step: &&str| said.lines().any(|line| line.starts_with(&format!("{step} ")));
+    let ran = said.contains("guest: first instruction") && steps.iter().all(in_table);
+    if output.status.success() && ran { Ok(()) } else { Err(said.into()) }
+}
+
+/// Started, and refused by `execve` only: exit status 1.
+fn exec_is_refused(kernel: &Kernel) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (content, out) = (folder.path().join("content"), folder.path().join("out"));
+    let mut entries = content::guest(kernel)?;
+    for entry in entries.iter_mut().filter(|entry| entry.path == "init") {
+        // An ELF header without program headers: e_phnum of elf.h is 0.
+        let count = if kernel.arch == "armv7" { 44 } else { 56 };
+        entry.data.get_mut(count..count + 2).ok_or("no ELF header")?.fill(0);
+    }
+    std::fs::write(&content, archive(&entries))?;
+    tool::build(tool::board(kernel), kernel, &content, &out)?;
+    let output = tool::boot(&out)?;
+    let said = tool::said(&output);
+    let refused = said.contains("exec failed: ") && said.contains("\npolicy reboot\n");
+    if output.status.code() == Some(1) && refused { Ok(()) } else { Err(said.into()) }
+}
+
+/// A mini-initramfs in every compression the board format offers.
+fn compressed(kernel: &Kernel, format: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for name in ["arm64.toml", "qemu-arm64.toml"] {
+        std::fs::copy(checkout().join("board-configs").join(name), folder.path().join(name))?;
+    }
+    let (board, out) = (folder.path().join("board.toml"), folder.path().join("out"));
+    std::fs::write(
+        &board,
+        format!("inherit = \"qemu-arm64\"\nname = \"compressed\"\n[initramfs]\ncompression = \"{format}\"\n"),
+    )?;
+    let board = board.to_str().ok_or("a path that is not UTF-8")?;
+    tool::build(board, kernel, &tool::guest(kernel, folder.path())?, &out)?;
+    let start = std::fs::read(out.join("initramfs.img"))?;
+    equal("cpio in plain", &start.starts_with(b"070701"), &(format == "none"))?;
+    reaches_next_init(&out)
+}
+
+/// Debian's installer, its initramfs as it came, reaches its language screen through `imagegen build`.
 fn installer(initramfs: &Kernel) -> Result<()> {
-    let name = if initramfs.arch == "armv7" { "armv7-6.1" } else { "arm64-6.1" };
-    let kernel = get(name)?;
-    let content = tests::content::from_initramfs(&initramfs.image)?;
-    let parts = make(&kernel, &content, &Spec::new(Place::Partition, Handover::Kernel))?;
-    let mut boot = Boot::new(&kernel, parts.initrd()?);
-    boot.disks.push(parts.disk(&[PARTNAME])?);
-    boot.append = "DEBIAN_FRONTEND=text".into();
-    boot.memory_mib = 1024;
-    boot.deadline = Duration::from_secs(300);
-    boot.until = Some("Select a language".into());
-    let ours = boot.run()?;
-    if ours.console.contains("Select a language") { Ok(()) } else { Err(ours.failure("no language screen")) }
+    let kernel = get(if initramfs.arch == "armv7" { "armv7-6.1" } else { "arm64-6.1" })?;
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    tool::build(tool::board(&kernel), &kernel, &initramfs.image, &out)?;
+    let options = imagegen::boot::Options {
+        kernel: None,
+        deterministic: false,
+        timeout: Duration::from_secs(300),
+        append: "DEBIAN_FRONTEND=text".into(),
+    };
+    let (mut console, mut log, mut parser) = (String::new(), Log::default(), Parser::default());
+    let mut running = imagegen::boot::prepare(&out, &options)?.start()?;
+    let end = running.watch(Some(Instant::now() + options.timeout), &mut |bytes| {
+        console += &String::from_utf8_lossy(bytes);
+        parser.feed(bytes).into_iter().for_each(|line| log.add(line));
+        !console.contains("Select a language")
+    })?;
+    if end == End::Stopped && log.next_init_ran() { Ok(()) } else { Err(format!("{end:?}, {log}\n{console}").into()) }
+}
+
+/// Built twice, and by a user without rights: the same bytes.
+fn same_bytes(initramfs: &Kernel) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
+    let program = tool::program()?;
+    let bootstrap = format!("bootstrap-{}", initramfs.arch);
+    std::fs::copy(&program, at("imagegen"))?;
+    std::fs::copy(program.with_file_name(&bootstrap), at(&bootstrap))?;
+    std::fs::copy(&initramfs.image, at("initrd"))?;
+    std::fs::create_dir(at("boards"))?;
+    for entry in std::fs::read_dir(checkout().join("board-configs"))? {
+        let path = entry?.path();
+        std::fs::copy(&path, at("boards").join(path.file_name().unwrap_or_default()))?;
+    }
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    let users: &[&[&str]] =
+        if nix::unistd::geteuid().is_root() { &[&["env"], &["env"], &as_nobody] } else { &[&["env"], &["env"]] };
+    let mut first = None;
+    for (index, user) in users.iter().enumerate() {
+        let output = Command::new(user.first().unwrap_or(&"env"))
+            .args(user.get(1..).unwrap_or_default())
+            .arg(at("imagegen"))
+            .args(["build", tool::board(initramfs), "--from", "initrd", "--out", &format!("out{index}")])
+            .env("INITOVERLAYFS_BOARDS", at("boards"))
+            .current_dir(folder.path())
+            .output()?;
+        equal("status", &output.status.code(), &Some(0)).map_err(|_| tool::said(&output))?;
+        let names = ["disk.img", "initoverlayfs.erofs", "initramfs.img", "manifest.json"];
+        let files = names.map(|name| std::fs::read(at(&format!("out{index}")).join(name)).unwrap_or_default());
+        for (name, (new, old)) in names.iter().zip(files.iter().zip(first.get_or_insert(files.clone()))) {
+            equal(&format!("{name} of build {index}"), &(!new.is_empty() && *new == *old), &true)?;
+        }
+    }
+    Ok(())
 }

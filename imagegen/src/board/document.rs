@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
+/// What to do about a wrong value.
+pub(super) const KEYS: &str = "board-configs/README.md lists every key and its values";
 /// The largest board file in bytes. Also bounds how deep dotted keys can nest.
 const MAX_BYTES: u64 = 64 * 1024;
 /// The deepest nesting of tables and arrays: the format itself needs three.
@@ -181,7 +183,7 @@ impl Document {
             format!("{file}:{}:{text}", place.line)
         };
         let lines: Vec<_> = self.problems.iter().map(line).collect();
-        Err(Error::bad_input(lines.join("\n"), "board-configs/README.md lists every key and its values"))
+        Err(Error::bad_input(lines.join("\n"), KEYS))
     }
 }
 

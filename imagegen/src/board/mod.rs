@@ -192,6 +192,19 @@ impl fmt::Display for Device {
     }
 }
 
+/// The different partitions of `slots`, in their order: what a disk for them has, numbered from 1.
+pub fn partitions(slots: &[Slot]) -> Vec<&Device> {
+    let mut devices: Vec<&Device> = Vec::new();
+    for slot in slots {
+        if let Source::Partition { device, .. } = &slot.source
+            && !devices.contains(&device)
+        {
+            devices.push(device);
+        }
+    }
+    devices
+}
+
 /// The overlay's writable layer, a tmpfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlay {

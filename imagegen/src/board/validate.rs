@@ -1,6 +1,6 @@
 //! From what a file says to a [`Board`]: what must be there, what must fit together, what defaults to what.
 
-use super::document::Document;
+use super::document::{Document, KEYS};
 use super::value::PartitionId;
 use super::{
     Architecture, Board, Budget, Compression, Device, Failure, Handover, Image, ImageCompression, Mode, Modules,
@@ -24,13 +24,14 @@ const QEMU_MEMORY: u64 = 1 << 30;
 /// # Errors
 /// Bad input with all problems of the document, those of its values and those found here.
 pub(super) fn board(document: Document) -> Result<Board> {
-    let raw = raw::Board::deserialize(document.root.plain())
-        .map_err(|error| Error::bad_input(format!("board file: {}", error.message()), ""))?;
+    let file = document.files.first().map(|file| file.display().to_string()).unwrap_or_default();
+    let refused = |what: &str| Error::bad_input(format!("{file}: {what}"), KEYS);
+    let raw = raw::Board::deserialize(document.root.plain()).map_err(|error| refused(error.message()))?;
     let mut check = Validator { document };
     let board = check.board(raw);
     let files = check.document.verdict()?;
     // Without a problem every part is there.
-    let board = board.ok_or_else(|| Error::bad_input("board file: incomplete", ""))?;
+    let board = board.ok_or_else(|| refused("incomplete"))?;
     Ok(Board { files, ..board })
 }
 
@@ -72,6 +73,9 @@ impl Validator {
         let failure = self.failure(raw.failure);
         let image = self.image(raw.image);
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
+        if qemu.is_some() {
+            self.disk(slots.as_deref().unwrap_or_default());
+        }
         Some(Board {
             name: name?.0,
             architecture: match architecture? {
@@ -199,6 +203,28 @@ impl Validator {
         }
         let (_, device) = devices.into_iter().flatten().next()?;
         Some(Source::Partition { device, hint: raw.hint.map(|name| name.0), deadline })
+    }
+
+    /// The disk made for QEMU has a GPT and raw images: nothing else can be found on it.
+    fn disk(&mut self, slots: &[Slot]) {
+        let devices = super::partitions(slots);
+        for (index, slot) in slots.iter().enumerate() {
+            let Source::Partition { device, .. } = &slot.source else { continue };
+            let number = devices.iter().position(|known| *known == device).map_or(0, |position| position + 1);
+            let (key, found) = match device {
+                Device::PartName(_) | Device::PartUuid(_) => continue,
+                Device::Path(name) if *name == format!("vda{number}") => continue,
+                Device::Path(name) => ("path", format!("/dev/{name}")),
+                Device::MbrPartUuid(..) => ("partuuid", device.to_string()),
+                Device::Label(_) => ("label", device.to_string()),
+                Device::Uuid(_) => ("uuid", device.to_string()),
+            };
+            let expected = format!("partname, a GPT partuuid or path = \"vda{number}\" of a board with [qemu]");
+            self.problem(
+                &format!("slot.{index}.{key}"),
+                format!("found {found}, which disk.img would not have, expected {expected}"),
+            );
+        }
     }
 
     fn overlay(&mut self, raw: &raw::Overlay) -> Option<Overlay> {

@@ -175,7 +175,7 @@ impl Qemu {
         })?;
         match child.stdout.take() {
             Some(console) => Ok(Running { child, console }),
-            None => Err(Error::failed(format!("{} has no console", self.program), "")),
+            None => Err(Error::failed(format!("{} has no console", self.program), "start it once")),
         }
     }
 }
@@ -236,7 +236,9 @@ impl Running {
             match poll(&mut [PollFd::new(self.console.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) | Err(nix::errno::Errno::EINTR) => (),
                 Ok(_) => return Ok(true),
-                Err(error) => return Err(Error::failed(format!("cannot wait for QEMU's console: {error}"), "")),
+                Err(error) => {
+                    return Err(Error::failed(format!("cannot wait for QEMU's console: {error}"), "try again"));
+                }
             }
         }
     }

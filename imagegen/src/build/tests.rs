@@ -1,5 +1,6 @@
 use super::*;
 use crate::board::Architecture;
+use crate::elf;
 use std::fs;
 
 const BOARD: &str = r#"
@@ -27,7 +28,7 @@ impl Sample {
     fn new(more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let program = program::tests::elf(Architecture::Aarch64, 1);
+        let program = elf::tests::elf(Architecture::Aarch64, elf::tests::PT_LOAD);
         for name in ["content", "content/dev", "content/proc", "content/sys", "content/run"] {
             fs::create_dir(at(name)).unwrap();
         }
@@ -116,7 +117,7 @@ fn a_budget_exceeded_leaves_the_last_good_image() {
 #[test]
 fn a_bootstrap_for_another_processor_is_refused() {
     let sample = Sample::new("");
-    fs::write(sample.out("bootstrap"), program::tests::elf(Architecture::Armv7, 1)).unwrap();
+    fs::write(sample.out("bootstrap"), elf::tests::elf(Architecture::Armv7, elf::tests::PT_LOAD)).unwrap();
     assert_eq!(run(&sample.request, &sample.out("out")).unwrap_err().exit_status(), 2);
     assert_eq!(sample.others(), Vec::<String>::new());
 }

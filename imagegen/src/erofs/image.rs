@@ -2,6 +2,7 @@
 //! contents that are not compressed. Little-endian throughout.
 
 use crate::{Error, Result};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,6 +15,10 @@ const INODE_SLOT_BYTES: u64 = 32;
 const KNOWN_FEATURES: u32 = 0x3f;
 /// More than one device, which shares its bit with a second compression head.
 const DEVICE_TABLE: u32 = 0x8;
+/// Contents may add up to this many bytes, or to [`CONTENT_RATIO`] images if that is more: holes and shared blocks let a few
+/// bytes declare any size.
+const CONTENT_BYTES: u64 = 1 << 30;
+const CONTENT_RATIO: u64 = 16;
 
 /// An open image.
 pub struct Image {
@@ -24,6 +29,10 @@ pub struct Image {
     attributes_at: u64,
     /// Number of the root's inode.
     pub root: u64,
+    /// Bytes of content that may still be read.
+    content_left: Cell<u64>,
+    /// Bytes of directories that may still be read: they share nothing, so all together are smaller than the image.
+    directories_left: Cell<u64>,
 }
 
 /// An inode.
@@ -68,14 +77,19 @@ impl Image {
     /// Opens the image at `path` and reads its superblock.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
         let mut block = [0; 128];
-        file.read_exact_at(&mut block, SUPERBLOCK_OFFSET)
-            .map_err(|_| Error::bad_input(format!("{} is no EROFS image: too short", path.display()), ""))?;
-        Self::parse(path, file, &block)
-            .ok_or_else(|| Error::bad_input(format!("{} is no EROFS image this program can read", path.display()), ""))
+        file.read_exact_at(&mut block, SUPERBLOCK_OFFSET).map_err(|_| {
+            let what = format!("{}: byte {SUPERBLOCK_OFFSET}: too short for an EROFS image", path.display());
+            Error::bad_input(what, "the file is truncated: copy or build it again")
+        })?;
+        Self::parse(path, file, length, &block).ok_or_else(|| {
+            let what = format!("{}: byte {SUPERBLOCK_OFFSET}: no EROFS superblock that is known here", path.display());
+            Error::bad_input(what, "the image is damaged, or has features of a newer mkfs.erofs: build it again")
+        })
     }
 
-    fn parse(path: &Path, file: File, block: &[u8]) -> Option<Self> {
+    fn parse(path: &Path, file: File, length: u64, block: &[u8]) -> Option<Self> {
         let block_bits = u32::from(*block.get(12)?);
         let features = u32_at(block, 80)?;
         let devices = u16_at(block, 86)?;
@@ -90,6 +104,8 @@ impl Image {
             inodes_at: u64::from(u32_at(block, 40)?) << block_bits,
             attributes_at: u64::from(u32_at(block, 44)?) << block_bits,
             root: u16_at(block, 14)?.into(),
+            content_left: Cell::new(CONTENT_BYTES.max(length.saturating_mul(CONTENT_RATIO))),
+            directories_left: Cell::new(length),
         })
     }
 
@@ -176,6 +192,7 @@ impl Image {
         let damaged = || self.error(format_args!("directory inode {} is damaged", inode.number));
         let mut entries = Vec::new();
         let block_bytes = 1_usize << self.block_bits;
+        self.take(&self.directories_left, inode)?;
         let mut blocks = Vec::new();
         self.content(inode, &mut |piece| {
             blocks.extend_from_slice(piece);
@@ -213,6 +230,7 @@ impl Image {
 
     /// Hands the content of an inode to `sink`, piece by piece.
     pub fn content(&self, inode: &Inode, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.take(&self.content_left, inode)?;
         let mut buffer = vec![0; 256 * 1024];
         for extent in self.extents(inode)? {
             let (mut at, mut left, hole) = match extent {
@@ -233,6 +251,13 @@ impl Image {
                 left -= length as u64;
             }
         }
+        Ok(())
+    }
+
+    /// Takes the size of an inode's content out of what is left.
+    fn take(&self, left: &Cell<u64>, inode: &Inode) -> Result<()> {
+        let impossible = || self.error(format_args!("inode {}: impossible size {}", inode.number, inode.size));
+        left.set(left.get().checked_sub(inode.size).ok_or_else(impossible)?);
         Ok(())
     }
 

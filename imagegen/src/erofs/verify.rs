@@ -14,6 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// As Linux: `PATH_MAX` in include/uapi/linux/limits.h.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// Every path of the image at `path`, in byte order, with its node. The id of a content is its inode number, equal for
 /// hard links.
 ///
@@ -51,7 +54,10 @@ pub fn cat(path: &Path, inside: &[u8], out: &mut dyn Write) -> Result<()> {
         inode = image.inode(*number)?;
     }
     if inode.mode & 0o170_000 != 0o100_000 {
-        return Err(Error::bad_input(format!("{}: `{shown}` is not a regular file", path.display()), ""));
+        return Err(Error::bad_input(
+            format!("{}: `{shown}` is not a regular file", path.display()),
+            "list it with inspect",
+        ));
     }
     let unpacked = Unpacked::new(path, [&inode])?;
     read_content(&image, inside, &inode, &unpacked, &mut |piece| {
@@ -112,7 +118,11 @@ fn walk(image: &Image) -> Result<BTreeMap<Vec<u8>, Inode>> {
             }
             let parent = if path == b"/" { &b""[..] } else { &path };
             for (name, number) in image.entries(&inode)? {
-                waiting.push(([parent, b"/", &name].concat(), number));
+                let path = [parent, b"/", &name].concat();
+                if path.len() > PATH_BYTES_MAX {
+                    return Err(image.error(format_args!("inode {number}: a path of {} bytes", path.len())));
+                }
+                waiting.push((path, number));
             }
         }
         inodes.insert(path, inode);
@@ -146,6 +156,9 @@ fn kind(
         }
         0o040_000 => NodeKind::Directory,
         0o120_000 => {
+            if inode.size > PATH_BYTES_MAX as u64 {
+                return Err(image.error(format_args!("inode {}: a target of {} bytes", inode.number, inode.size)));
+            }
             let mut target = Vec::new();
             read_content(image, inside, inode, unpacked, &mut |piece| {
                 target.extend_from_slice(piece);

@@ -1,7 +1,7 @@
 //! The compressions of an initramfs, told by their magic, and unpacking beside the parser: one thread unpacks while the
 //! other parses, hashes and spools.
 
-use super::source::{Place, Source, Stream};
+use super::source::{DAMAGED, Place, Source, Stream};
 use super::{lz4_legacy, lzop, xz};
 use crate::Result;
 use std::io::{self, BufRead, ErrorKind, Read};
@@ -45,7 +45,7 @@ impl Compression {
     }
 
     /// Unpacks exactly one stream; `input` is left behind its last byte once the reader has returned 0.
-    pub fn reader<'a>(self, input: &'a mut dyn BufRead) -> io::Result<Box<dyn Read + 'a>> {
+    pub fn reader<'a>(self, input: &'a mut Source) -> io::Result<Box<dyn Read + 'a>> {
         Ok(match self {
             Compression::Gzip => Box::new(flate2::bufread::GzDecoder::new(input)),
             Compression::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
@@ -77,7 +77,8 @@ pub fn unpack<T>(
 ) -> Result<T> {
     let start = source.position();
     let input = source.shared_position();
-    let place = Place { path: source.path().to_owned(), member: Some((start, compression.name())) };
+    let path = source.path().to_owned();
+    let place = Place { path: path.clone(), member: Some((start, compression.name())) };
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(PIECES_WAITING);
         let worker = scope.spawn(move || {
@@ -98,7 +99,10 @@ pub fn unpack<T>(
         match worker.join() {
             Ok(()) => result,
             Err(_) => Err(result.err().unwrap_or_else(|| {
-                crate::Error::bad_input(format!("{} decompressor failed at byte {start}", compression.name()), "")
+                crate::Error::bad_input(
+                    format!("{}: byte {start}: damaged {}", path.display(), compression.name()),
+                    DAMAGED,
+                )
             })),
         }
     })

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// What to do about an input that is not what it should be.
+pub const DAMAGED: &str = "the file is damaged, or made by a faulty tool: copy or build it again";
+
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The input file. Its position is shared, so that progress can be shown while another thread reads.
@@ -38,6 +41,13 @@ impl Source {
     /// The position, for another thread.
     pub fn shared_position(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.position)
+    }
+
+    /// Gives the last `bytes` back.
+    pub fn unread(&mut self, bytes: usize) -> io::Result<()> {
+        self.reader.seek_relative(-i64::try_from(bytes).unwrap_or(i64::MAX))?;
+        self.position.fetch_sub(bytes as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -88,8 +98,7 @@ impl Place {
             let hint = "the file is truncated: copy or build it again";
             self.error(offset, format_args!("ends in the middle of {within}"), hint)
         } else {
-            let hint = "the file is damaged: copy or build it again";
-            self.error(offset, format_args!("cannot be read inside of {within}: {error}"), hint)
+            self.error(offset, format_args!("cannot be read inside of {within}: {error}"), DAMAGED)
         }
     }
 }
@@ -122,7 +131,7 @@ impl<'a> Stream<'a> {
 
     /// `BadInput` at `offset`.
     pub fn error(&self, offset: u64, what: impl std::fmt::Display) -> Error {
-        self.place.error(offset, what, "")
+        self.place.error(offset, what, DAMAGED)
     }
 
     /// As [`Place::read_error`], at the next byte.
@@ -148,7 +157,7 @@ impl<'a> Stream<'a> {
         if let Err(error) = self.inner.fill_buf() {
             return Err(self.read_error(&error, "the archive"));
         }
-        self.inner.fill_buf().map_err(|error| Error::failed(error.to_string(), ""))
+        self.inner.fill_buf().map_err(|error| self.place.read_error(self.offset, &error, "the archive"))
     }
 
     /// Passes over zero bytes.

@@ -97,7 +97,7 @@ impl<R: Read> RawEntry<'_, R> {
     }
 
     fn error(&self, what: impl std::fmt::Display) -> Error {
-        self.place.error(self.start, what, "")
+        self.place.error(self.start, what, super::source::DAMAGED)
     }
 
     fn extension(&mut self) -> Result<Vec<u8>> {

@@ -18,12 +18,15 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("temporary folder")
 }
 
+/// In memory where there is such a place: a disk that others are busy with would take most of the time.
 fn read_bytes(bytes: &[u8]) -> Result<Tree> {
-    let folder = folder();
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = tempfile::tempdir_in(&parent).expect("temporary folder");
     let path = folder.path().join("input");
     fs::write(&path, bytes).expect("write");
     // The spool outlives the call in the tree; contents are read below through it.
-    read(&path, &std::env::temp_dir(), &mut |_| ())
+    read(&path, &parent, &mut |_| ())
 }
 
 fn content(tree: &Tree, path: &str) -> Vec<u8> {
@@ -306,23 +309,25 @@ fn tar_refusals() {
     assert!(refusal(&huge).contains("ends in the middle of `/a`"), "{}", refusal(&huge));
 }
 
-/// A small archive in every compression, and as a tar.
+/// A small archive in every compression, and as a tar. Small dictionaries: a decoder that is opened for every byte of it
+/// would otherwise spend its time on clearing megabytes.
 fn samples() -> Vec<(String, Vec<u8>)> {
     let folder = folder();
     shell(
         folder.path(),
-        "mkdir root; echo hello >root/a; ln root/a root/b; seq 200 >root/c; cd root; find . | cpio -o -H newc --quiet >../plain",
+        "mkdir root; echo hello >root/a; ln root/a root/b; seq 90 >root/c; cd root; find . | cpio -o -H newc --quiet >../plain",
     );
-    shell(folder.path(), "tar -C root -c . | head -c 6144 >tar");
+    shell(folder.path(), "tar -b 1 -C root -c a b c >tar");
     let sources = [
         ("plain", "gzip"),
-        ("plain", "bzip2"),
-        ("plain", "xz"),
-        ("plain", "lzma"),
-        ("plain", "zstd"),
+        ("plain", "bzip2 -1"),
+        ("plain", "xz -0"),
+        ("plain", "lzma -0"),
+        ("plain", "zstd -1"),
         ("plain", "lz4 -l"),
     ];
-    let more = [("plain", "lzop"), ("tar", "xz"), ("tar", "zstd"), ("tar", "gzip"), ("plain", "cat"), ("tar", "cat")];
+    let more =
+        [("plain", "lzop"), ("tar", "xz -0"), ("tar", "zstd -1"), ("tar", "gzip"), ("plain", "cat"), ("tar", "cat")];
     let pack = |(source, tool): (&str, &str)| {
         shell(folder.path(), &format!("{tool} <{source} >packed"));
         (format!("{source} {tool}"), fs::read(folder.path().join("packed")).expect("packed"))
@@ -339,6 +344,8 @@ fn truncated_at_any_byte() {
         let needed = match name.as_str() {
             "plain cat" => find(b"TRAILER!!!\0").expect("trailer") + 11,
             "tar cat" => bytes.iter().rposition(|byte| *byte != 0).expect("content").next_multiple_of(512) + 512,
+            // Its end mark may be read before its last byte, which is zero then.
+            "plain lzma -0" => bytes.iter().rposition(|byte| *byte != 0).expect("content") + 1,
             _ => bytes.len(),
         };
         for length in 0..needed {

@@ -1,5 +1,6 @@
-//! xz and lzma (alone) streams, pulled from a buffered reader without taking a byte beyond their end.
+//! xz and lzma (alone) streams, pulled from the input without taking a byte beyond their end.
 
+use super::source::Source;
 use lzma_rust2::{Action, LzmaStream, Status, XzStream};
 use std::io::{self, BufRead, ErrorKind, Read};
 
@@ -8,7 +9,7 @@ const MEMORY_LIMIT_KIB: u32 = 512 * 1024;
 
 /// Unpacks one stream.
 pub struct Reader<'a> {
-    input: &'a mut dyn BufRead,
+    input: &'a mut Source,
     decoder: Decoder,
     ended: bool,
 }
@@ -20,13 +21,13 @@ enum Decoder {
 
 impl<'a> Reader<'a> {
     /// An xz stream.
-    pub fn xz(input: &'a mut dyn BufRead) -> Self {
+    pub fn xz(input: &'a mut Source) -> Self {
         let decoder = Decoder::Xz(Box::new(XzStream::new_mem_limit(false, MEMORY_LIMIT_KIB)));
         Reader { input, decoder, ended: false }
     }
 
     /// An lzma stream with its 13 byte header.
-    pub fn lzma(input: &'a mut dyn BufRead) -> Self {
+    pub fn lzma(input: &'a mut Source) -> Self {
         let decoder = Decoder::Lzma(Box::new(LzmaStream::new_mem_limit(MEMORY_LIMIT_KIB, None)));
         Reader { input, decoder, ended: false }
     }
@@ -44,6 +45,10 @@ impl Read for Reader<'_> {
             };
             self.input.consume(step.bytes_consumed);
             self.ended = step.status == Status::StreamEnd;
+            // The lzma decoder reads ahead, and has then taken what belongs to the next member.
+            if let Decoder::Lzma(decoder) = &self.decoder {
+                self.input.unread(decoder.unused_input().len())?;
+            }
             if step.bytes_produced > 0 {
                 return Ok(step.bytes_produced);
             }

@@ -197,7 +197,10 @@ fn named(index: &Index, order: &[String], given: &BTreeMap<String, String>) -> R
 
 fn load(index: &Index, name: String, parameters: &mut BTreeMap<String, String>, strip: bool) -> Result<ResolvedModule> {
     let Some(entry) = index.modules.get(&name) else {
-        return Err(Error::bad_input(format!("unknown module {name:?}"), ""));
+        return Err(Error::bad_input(
+            format!("unknown module {name:?}"),
+            "run depmod over the folder of modules again",
+        ));
     };
     let wrong = |reason: String| {
         let what = format!("{}: {reason}", entry.file.display());

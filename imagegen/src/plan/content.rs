@@ -1,13 +1,12 @@
 //! What the content must have to start on the board: found out by reading it as the kernel would.
 
 use crate::board::Architecture;
+use crate::elf;
 use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
 use crate::tree::{Content, Node, NodeKind, Tree};
 use bootstrap::plan::Handover;
-use object::elf::{FileHeader32, FileHeader64};
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{Endianness, FileKind, ReadCache, ReadRef};
+use object::ReadCache;
 use std::io::Read;
 use std::path::Path;
 
@@ -88,7 +87,7 @@ fn check_program(
         Some(interpreter) => Some(interpreter),
         None => {
             let file = std::fs::File::open(tree.content_path(content)).map_err(|error| format!("{shown}: {error}"))?;
-            elf_interpreter(&ReadCache::new(file), architecture).map_err(|reason| format!("{shown}: {reason}"))?
+            elf::interpreter(&ReadCache::new(file), architecture).map_err(|reason| format!("{shown}: {reason}"))?
         }
     };
     if let Some(interpreter) = interpreter {
@@ -113,35 +112,6 @@ fn script_interpreter(tree: &Tree, content: &Content) -> std::result::Result<Opt
         Some(interpreter) if interpreter.starts_with(b"/") => Ok(Some(interpreter.to_vec())),
         _ => Err("a script whose first line names no absolute interpreter".to_owned()),
     }
-}
-
-/// Checks that an ELF program is for `architecture`; returns its interpreter, if it is not static.
-fn elf_interpreter<'d>(data: impl ReadRef<'d>, of: Architecture) -> std::result::Result<Option<Vec<u8>>, String> {
-    let kind = FileKind::parse(data).map_err(|_| "neither a script nor an ELF program".to_owned())?;
-    let is_64 = of != Architecture::Armv7;
-    let (machine, interpreter) = match kind {
-        FileKind::Elf64 if is_64 => header::<FileHeader64<Endianness>, _>(data),
-        FileKind::Elf32 if !is_64 => header::<FileHeader32<Endianness>, _>(data),
-        FileKind::Elf32 | FileKind::Elf64 => return Err(format!("an ELF file of the wrong width, expected {of}")),
-        _ => return Err("neither a script nor an ELF program".to_owned()),
-    }
-    .map_err(|error| format!("damaged ELF file: {error}"))?;
-    if machine != of.elf_machine() {
-        return Err(format!("for ELF machine {machine}, expected {} ({of})", of.elf_machine()));
-    }
-    Ok(interpreter)
-}
-
-fn header<'d, H: FileHeader<Endian = Endianness>, R: ReadRef<'d>>(data: R) -> object::Result<(u16, Option<Vec<u8>>)> {
-    let header = H::parse(data)?;
-    let endian = header.endian()?;
-    let mut interpreter = None;
-    for segment in header.program_headers(endian, data)? {
-        if let Some(path) = segment.interpreter(endian, data)? {
-            interpreter = Some(path.to_vec());
-        }
-    }
-    Ok((header.e_machine(endian).0, interpreter))
 }
 
 /// Which mounts this content wants, and why.
@@ -178,7 +148,7 @@ pub(super) fn check_module(module: &ResolvedModule, architecture: Architecture) 
     let refused = |reason| {
         Error::bad_input(format!("{}: {reason}", module.source.display()), "give the modules of the board's kernel")
     };
-    elf_interpreter(module.bytes.as_slice(), architecture).map(drop).map_err(refused)
+    elf::interpreter(module.bytes.as_slice(), architecture).map(drop).map_err(refused)
 }
 
 /// Checks that the host's shell is a static program for the board's processor; returns its size in bytes.
@@ -192,7 +162,7 @@ pub(super) fn check_shell(path: &Path, architecture: Architecture) -> Result<u64
     };
     let file = std::fs::File::open(path).map_err(|error| refused(error.to_string()))?;
     let bytes = file.metadata().map_err(|error| refused(error.to_string()))?.len();
-    match elf_interpreter(&ReadCache::new(file), architecture).map_err(refused)? {
+    match elf::interpreter(&ReadCache::new(file), architecture).map_err(refused)? {
         None => Ok(bytes),
         Some(interpreter) => Err(refused(format!("not static: wants {}", String::from_utf8_lossy(&interpreter)))),
     }

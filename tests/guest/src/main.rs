@@ -3,7 +3,8 @@
 //! Works the same as the `/init` of a classic cpio, so that a boot through bootstrap can be compared with the kernel's
 //! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report.
 //!
-//! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=hang` never ends.
+//! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
+//! `guest=silent` sends no report.
 #![no_std]
 #![no_main]
 
@@ -39,6 +40,9 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     sections::proc(&mut report, &proc, &fds);
     sections::memory_at_end(&mut report, &proc);
     sections::writable(&mut report);
+    if sections::asked(&proc, b"guest=silent") {
+        end("no report wanted");
+    }
     let Some(port) = port::open() else { end("no port org.initoverlayfs.test appeared") };
     report.set_port(rustix::fd::AsFd::as_fd(&port));
     if sections::asked(&proc, b"guest=reread") {
