@@ -7,6 +7,10 @@ use imagegen::modules::resolve;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+
+/// A kernel's name and modules by name.
+type Asked = (String, Vec<String>);
 
 /// Modules of the kernel, in loading order: name to content. None for a kernel with all drivers built in.
 ///
@@ -14,9 +18,18 @@ use std::process::Command;
 /// If one is unknown.
 pub fn modules(kernel: &Kernel, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
     let Some(folder) = &kernel.modules else { return Ok(Vec::new()) };
+    // Unpacked once a run: the fault tests ask for the same few sets hundreds of times.
+    static KNOWN: Mutex<BTreeMap<Asked, Vec<(String, Vec<u8>)>>> = Mutex::new(BTreeMap::new());
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let resolved = resolve(&names, &BTreeMap::new(), Some(folder), false)?;
-    Ok(resolved.into_iter().map(|module| (module.name, module.bytes)).collect())
+    let mut known = KNOWN.lock().map_err(|_| "another test's modules failed")?;
+    let key = (kernel.name.clone(), names);
+    if let Some(modules) = known.get(&key) {
+        return Ok(modules.clone());
+    }
+    let resolved = resolve(&key.1, &BTreeMap::new(), Some(folder), false)?;
+    let modules: Vec<_> = resolved.into_iter().map(|module| (module.name, module.bytes)).collect();
+    known.insert(key, modules.clone());
+    Ok(modules)
 }
 
 /// The driver of the bus that virtio devices are on.

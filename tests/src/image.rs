@@ -4,7 +4,9 @@ use crate::content::{bus, modules};
 use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
 use crate::{Failure, Result};
+use bootstrap::crc::crc32;
 use bootstrap::plan::{self, Device, Free, Handover, Image, Mode, Module, Plan, Policy, Slot, Source, Upper};
+use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use std::process::Command;
 pub const PARTNAME: &str = "initoverlayfs";
 /// Path of the image in the mini-initramfs, for [`Place::Initramfs`].
 pub const IMAGE_PATH: &str = "/image.erofs";
+
+/// Name of the plan among the mini-initramfs' members.
+pub const PLAN: &str = "plan";
 
 /// Where the image lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +96,7 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let mut entries =
         vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
     entries.extend(["proc", "sys", "run", "image", "upper", "root", "modules"].map(Entry::folder));
-    entries.push(Entry::file("plan", 0o644, plan_bytes(spec, &modules)?));
+    entries.push(Entry::file(PLAN, 0o644, plan_bytes(spec, &modules)?));
     for (name, bytes) in &modules {
         entries.push(Entry::file(&format!("modules/{name}.ko"), 0o644, bytes.clone()));
     }
@@ -162,7 +167,46 @@ fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a plan can pin an image by.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// UUID of its superblock.
+    pub uuid: [u8; 16],
+    /// CRC-32 of its last 512 bytes.
+    pub tail_crc: u32,
+}
+
+impl Identity {
+    /// That of a whole image, for [`Slot::image`].
+    ///
+    /// # Errors
+    /// If it is no EROFS image.
+    pub fn of(image: &[u8]) -> Result<Self> {
+        let start = image.get(..superblock::START_BYTES).ok_or("the image is too short")?;
+        let found = superblock::erofs(start, image.len() as u64).map_err(Refusal::name)?;
+        let end = usize::try_from(found.bytes)?;
+        let tail = image.get(end - 512..end).ok_or("the image is too short")?;
+        Ok(Identity { uuid: found.uuid, tail_crc: crc32(tail) })
+    }
+
+    /// As a plan has it.
+    pub fn pin(&self) -> Image<'_> {
+        Image { uuid: Some(&self.uuid), tail_crc: Some(self.tail_crc) }
+    }
+}
+
 impl Parts {
+    /// Seals another plan in place of the one that is there; start from `plan::open` of its bytes.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn set_plan(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let mut buffer = vec![0; plan::MAX_BYTES];
+        let sealed = plan::seal(plan, &mut buffer)?.to_vec();
+        self.replace(PLAN, 0o644, sealed);
+        Ok(())
+    }
+
     /// Replaces the content of a member, or adds it.
     pub fn replace(&mut self, path: &str, mode: u32, data: impl Into<Vec<u8>>) {
         self.remove(path);
@@ -200,10 +244,17 @@ impl Parts {
     /// # Errors
     /// If writing fails.
     pub fn disk(&self, names: &[&str]) -> Result<PathBuf> {
-        let path = self.folder.path().join("disk.img");
         let partition = |name: &&str| Partition { name: (*name).into(), uuid: None, image: self.erofs.clone() };
-        let partitions: Vec<Partition> = names.iter().map(partition).collect();
-        disk::write(&path, &[7; 16], &partitions, &mut |_| ())?;
+        self.disk_of(&names.iter().map(partition).collect::<Vec<_>>())
+    }
+
+    /// Writes a disk with these partitions.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn disk_of(&self, partitions: &[Partition]) -> Result<PathBuf> {
+        let path = self.folder.path().join("disk.img");
+        disk::write(&path, &[7; 16], partitions, &mut |_| ())?;
         Ok(path)
     }
 }

@@ -77,6 +77,25 @@ pub fn record(report: &mut Report<'_>) {
     report.raw(b"\n");
 }
 
+/// Section `log`: bootstrap's lines in the kernel's log, whatever the console was told to leave out.
+///
+/// Each read of /dev/kmsg gives one record, `LEVEL,SEQUENCE,TIME,FLAGS;TEXT` (Documentation/ABI/testing/dev-kmsg).
+pub fn log(report: &mut Report<'_>, kmsg: impl AsFd) {
+    report.section("log");
+    let mut buffer = [0; 8192];
+    while let Ok(length) = rustix::io::read(&kmsg, &mut buffer[..]) {
+        let line = buffer.get(..length).and_then(|record| record.split(|byte| *byte == b'\n').next());
+        let line = line.unwrap_or_default();
+        if length == 0 {
+            break;
+        }
+        if line.windows(14).any(|part| part == b"initoverlayfs:") {
+            report.escaped(line);
+            report.raw(b"\n");
+        }
+    }
+}
+
 /// Everything proc knows: `cmdline`, `version`, `status`, `meminfo`, `fds`, `links`, `mountinfo`, `processes`.
 pub fn proc(report: &mut Report<'_>, proc: &Place, fds: &[bool]) {
     let mut buffer = [0; 16 * 1024];
