@@ -6,18 +6,27 @@ use core::ffi::CStr;
 use core::fmt::{Arguments, Write};
 use heapless::String;
 
-/// The most bytes; what does not fit is cut.
+/// The most bytes; a piece that does not fit is left out.
 const BYTES: usize = 192;
 
 /// Bounded text.
 pub type Text = String<BYTES>;
 
+/// Text that leaves out a piece that does not fit and takes those behind it: the error number ends a line.
+struct Fitting(Text);
+
+impl Write for Fitting {
+    fn write_str(&mut self, piece: &str) -> core::fmt::Result {
+        let _ = self.0.push_str(piece);
+        Ok(())
+    }
+}
+
 /// Formats into bounded text.
 pub fn text(arguments: Arguments<'_>) -> Text {
-    let mut text = Text::new();
-    // What does not fit is cut.
+    let mut text = Fitting(Text::new());
     let _ = text.write_fmt(arguments);
-    text
+    text.0
 }
 
 /// A path, or another string for a system call.
