@@ -172,7 +172,7 @@ fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
 pub struct Identity {
     /// UUID of its superblock.
     pub uuid: [u8; 16],
-    /// CRC-32 of its last 512 bytes.
+    /// CRC-32 of its last [`plan::TAIL_BYTES`].
     pub tail_crc: u32,
 }
 
@@ -185,7 +185,7 @@ impl Identity {
         let start = image.get(..superblock::START_BYTES).ok_or("the image is too short")?;
         let found = superblock::erofs(start, image.len() as u64).map_err(Refusal::name)?;
         let end = usize::try_from(found.bytes)?;
-        let tail = image.get(end - 512..end).ok_or("the image is too short")?;
+        let tail = image.get(end - plan::TAIL_BYTES..end).ok_or("the image is too short")?;
         Ok(Identity { uuid: found.uuid, tail_crc: crc32(tail) })
     }
 

@@ -11,7 +11,6 @@ use tests::Result;
 use tests::boot::{Boot, Outcome};
 use tests::image::{Parts, Place, Spec, make};
 use tests::kernel::Kernel;
-use tests::report::Report;
 
 /// How long the device of [`On::parts`] may take, in milliseconds. Short, because here nothing more will come.
 pub const DEADLINE_MS: u32 = 2_000;
@@ -129,12 +128,23 @@ pub type Check = Box<dyn Fn(&Outcome) -> Result<()>>;
 /// Something changed about a boot.
 pub type Change = Box<dyn FnOnce(&mut Boot<'_>)>;
 
+/// The disk of a boot.
+#[derive(Clone, Debug)]
+pub enum Disk {
+    /// None.
+    None,
+    /// One partition with the image.
+    Image,
+    /// Another.
+    File(PathBuf),
+}
+
 /// A boot with something wrong in it.
 pub struct Scene {
     /// What is booted.
     pub parts: Parts,
-    /// The disk, if there is one.
-    pub disk: Option<PathBuf>,
+    /// The disk.
+    pub disk: Disk,
     /// Appended to the command line.
     pub append: Vec<u8>,
     /// What else is different.
@@ -149,11 +159,11 @@ pub struct Scene {
 
 impl Scene {
     /// `parts` from a disk with the image, if it is not in the mini-initramfs.
+    ///
+    /// # Errors
+    /// None; a result because what makes `parts` returns one.
     pub fn new(on: &On, parts: Parts, expected: Expected) -> Result<Self> {
-        let disk = match on.place {
-            Place::Partition => Some(parts.disk(&[tests::image::PARTNAME])?),
-            Place::Initramfs => None,
-        };
+        let disk = if on.place == Place::Partition { Disk::Image } else { Disk::None };
         Ok(Scene { parts, disk, append: Vec::new(), change: None, waits_ms: DEADLINE_MS, expected, check: None })
     }
 
@@ -175,7 +185,11 @@ impl Scene {
     /// If it cannot be booted.
     pub fn boot(&mut self, kernel: &Kernel) -> Result<Outcome> {
         let mut boot = Boot::new(kernel, self.parts.initrd()?);
-        boot.disks.extend(self.disk.clone());
+        match &self.disk {
+            Disk::None => (),
+            Disk::Image => boot.disks.push(self.parts.disk(&[tests::image::PARTNAME])?),
+            Disk::File(path) => boot.disks.push(path.clone()),
+        }
         boot.append = OsString::from_vec(std::mem::take(&mut self.append));
         if let Expected::Refused { rest: Rest::Halt, .. } = self.expected {
             boot.until = Some("initoverlayfs: policy halt".into());
@@ -272,11 +286,6 @@ pub fn said(outcome: &Outcome) -> Log {
     let mut log = Log::default();
     logged.iter().for_each(|line| log.add(Line { at_us: None, ..parse(line) }));
     log
-}
-
-/// The report of a boot that must have one.
-pub fn report(outcome: &Outcome) -> Result<&Report> {
-    outcome.reported()
 }
 
 impl On {

@@ -1,6 +1,6 @@
 //! The kernel command line: any bytes, any length, told to be quiet.
 
-use crate::case::{Expected, On, Rest, Scene, report};
+use crate::case::{Expected, On, Rest, Scene};
 use crate::policy::{add_shell, no_init};
 use bootstrap::Step::SwitchRoot;
 use bootstrap::plan::Policy;
@@ -16,9 +16,9 @@ pub fn boots(on: &On, words: &[u8]) -> Result<Scene> {
 pub fn long(on: &On, bytes: usize) -> Result<Scene> {
     let most = if on.kernel.arch == "armv7" { 1024 } else { 2048 };
     let check = move |outcome: &tests::boot::Outcome| {
-        let line = report(outcome)?.lines("cmdline").join("").len();
+        let line = outcome.reported()?.lines("cmdline").join("").len();
         // Where the line is longer than the kernel's room it must be full, else the fault was not there.
-        let right = if bytes > most { line > most - 64 && line < most } else { line > bytes };
+        let right = if bytes >= most { line > most - 64 && line < most } else { line > bytes };
         equal(&format!("bytes of /proc/cmdline are right: {line}"), &right, &true)
     };
     Ok(boots(on, format!("word={}", "x".repeat(bytes)).as_bytes())?.and(check))
@@ -29,7 +29,7 @@ pub fn quiet(on: &On, words: &[u8]) -> Result<Scene> {
     let check = |outcome: &tests::boot::Outcome| {
         let on_console = outcome.console.contains("initoverlayfs: overlay");
         equal("steps on the console", &on_console, &false)?;
-        let log = report(outcome)?.lines("log").join("\n");
+        let log = outcome.reported()?.lines("log").join("\n");
         let steps = ["early-mounts", "device", "mount", "overlay", "switch-root", "exec"];
         let missing: Vec<&str> =
             steps.into_iter().filter(|step| !log.contains(&format!("initoverlayfs: {step} "))).collect();

@@ -1,6 +1,6 @@
 //! The device: never there, late, there twice, known by every kind of name, found or not.
 
-use crate::case::{DEADLINE_MS, Expected, On, Scene, refused, report};
+use crate::case::{DEADLINE_MS, Disk, Expected, On, Scene, refused};
 use crate::image::{change, field, with_checksum};
 use bootstrap::Step::{Device as Find, Mount};
 use imagegen::board::{self, Architecture, Failure, Overlay};
@@ -49,24 +49,24 @@ pub fn never_comes(on: &On) -> Result<Scene> {
     let parts = on.parts()?;
     let disk = parts.disk(&["another"])?;
     let scene = never(on, parts, "PARTNAME=initoverlayfs")?;
-    Ok(Scene { disk: Some(disk), ..scene })
+    Ok(Scene { disk: Disk::File(disk), ..scene })
 }
 
 pub fn no_disk(on: &On) -> Result<Scene> {
-    Ok(Scene { disk: None, ..never(on, on.parts()?, "PARTNAME=initoverlayfs")? })
+    Ok(Scene { disk: Disk::None, ..never(on, on.parts()?, "PARTNAME=initoverlayfs")? })
 }
 
 /// The whole disk fits no partition name, and a table that is broken twice has no partitions.
 pub fn broken_table(on: &On) -> Result<Scene> {
     let parts = on.parts()?;
-    let scene = never(on, parts, "PARTNAME=initoverlayfs")?;
-    let disk = std::fs::OpenOptions::new().read(true).write(true).open(scene.disk.as_ref().ok_or("no disk")?)?;
+    let path = parts.disk(&[PARTNAME])?;
+    let disk = std::fs::OpenOptions::new().read(true).write(true).open(&path)?;
     for at in [512, disk.metadata()?.len() - 512] {
         let mut byte = [0];
         disk.read_exact_at(&mut byte, at)?;
         disk.write_all_at(&[byte[0] ^ 1], at)?;
     }
-    Ok(scene)
+    Ok(Scene { disk: Disk::File(path), ..never(on, parts, "PARTNAME=initoverlayfs")? })
 }
 
 /// Waiting must not be the only way out: a deadline of none at all.
@@ -74,7 +74,7 @@ pub fn no_deadline(on: &On) -> Result<Scene> {
     let parts = make(&on.kernel, &content::guest(&on.kernel)?, &Spec { deadline_ms: 0, ..on.spec() })?;
     let expected = refused(Find, "device did not appear: PARTNAME=initoverlayfs within 0 ms", ETIMEDOUT);
     let disk = parts.disk(&["another"])?;
-    Ok(Scene { disk: Some(disk), waits_ms: 0, ..Scene::new(on, parts, expected)? })
+    Ok(Scene { disk: Disk::File(disk), waits_ms: 0, ..Scene::new(on, parts, expected)? })
 }
 
 pub fn two(on: &On) -> Result<Scene> {
@@ -82,14 +82,14 @@ pub fn two(on: &On) -> Result<Scene> {
     let disk = parts.disk(&[PARTNAME, PARTNAME])?;
     // ENOTUNIQ
     let expected = refused(Find, "more than one device fits: PARTNAME=initoverlayfs: vda1 and vda2", 76);
-    Ok(Scene { disk: Some(disk), ..Scene::new(on, parts, expected)? })
+    Ok(Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected)? })
 }
 
 /// The same two on two disks, as a stick beside the board's own memory.
 pub fn two_disks(on: &On) -> Result<Scene> {
     let scene = Scene::new(on, on.parts()?, refused(Find, "more than one device fits: PARTNAME=initoverlayfs", 76))?;
     let stick = scene.parts.folder.path().join("stick.img");
-    std::fs::copy(scene.disk.as_ref().ok_or("no disk")?, &stick)?;
+    std::fs::copy(scene.parts.disk(&[PARTNAME])?, &stick)?;
     Ok(Scene { change: Some(Box::new(move |boot| boot.disks.push(stick))), ..scene })
 }
 
@@ -99,7 +99,7 @@ pub fn hint(on: &On, hint: &str, names: &[&str], found: &'static str) -> Result<
     let parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
     let disk = parts.disk(names)?;
     let scene = Scene::new(on, parts, Expected::Boots)?;
-    Ok(Scene { disk: Some(disk), ..scene }.and(move |outcome| device_is(outcome, found)))
+    Ok(Scene { disk: Disk::File(disk), ..scene }.and(move |outcome| device_is(outcome, found)))
 }
 
 /// Whether the device step found this one.
@@ -245,7 +245,7 @@ fn found(on: &On, kind: FileSystem, device: board::Device) -> Result<Scene> {
     let disk = file_systems(on, &mut parts, Some(kind))?;
     let number = 1 + FileSystem::ALL.iter().position(|other| *other == kind).unwrap_or(0);
     let expected = if kind == Erofs { Expected::Boots } else { refused(Mount, "no EROFS superblock", 22) };
-    let scene = Scene { disk: Some(disk), ..Scene::new(on, parts, expected)? };
+    let scene = Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected)? };
     Ok(scene.and(move |outcome| device_is(outcome, &format!("vda{number}"))))
 }
 
@@ -266,7 +266,7 @@ fn no_such(on: &On, device: board::Device) -> Result<Scene> {
     let words = device.to_string();
     let mut parts = known_as(on, device)?;
     let disk = file_systems(on, &mut parts, None)?;
-    Ok(Scene { disk: Some(disk), ..never(on, parts, &words)? })
+    Ok(Scene { disk: Disk::File(disk), ..never(on, parts, &words)? })
 }
 
 /// Two partitions with the GUIDs of a pair; the second is wanted.
@@ -283,7 +283,7 @@ pub fn part_uuid(on: &On, there: bool) -> Result<Scene> {
     } else {
         never(on, parts, &words)?
     };
-    Ok(Scene { disk: Some(disk), ..scene })
+    Ok(Scene { disk: Disk::File(disk), ..scene })
 }
 
 /// A disk with an MBR, its second partition wanted.
@@ -312,7 +312,7 @@ pub fn mbr(on: &On, there: bool) -> Result<Scene> {
     } else {
         never(on, parts, &words)?
     };
-    Ok(Scene { disk: Some(path), ..scene })
+    Ok(Scene { disk: Disk::File(path), ..scene })
 }
 
 /// By its kernel name.
@@ -348,7 +348,7 @@ pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
     let disk = parts.disk_of(&[partition])?;
     let socket = parts.folder.path().join("qmp");
     let mut scene = Scene::new(on, parts, Expected::Boots)?;
-    scene.disk = None;
+    scene.disk = Disk::None;
     scene.change = Some(Box::new(move |boot| {
         let drive = format!("if=none,format=raw,readonly=on,id=late,file={}", disk.display());
         let qmp = format!("unix:{},server=on,wait=off", socket.display());
@@ -358,7 +358,7 @@ pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
         boot.on_text = Some(("initoverlayfs: module overlay".into(), Action::new(move || plug(&socket))));
     }));
     Ok(scene.and(|outcome| {
-        report(outcome)?;
+        outcome.reported()?;
         let half = u64::try_from(LATE.as_micros())? / 2;
         let waited = outcome.log.rows.iter().any(|row| row.name == "device" && row.duration_us > half);
         if waited { Ok(()) } else { Err("the device was there before bootstrap waited for it".into()) }

@@ -1,6 +1,6 @@
 //! What the bootloader appends: only what is allowed, only files, folders and links, nothing outside the new root.
 
-use crate::case::{Expected, On, Scene, refused, report};
+use crate::case::{Expected, On, Scene, refused};
 use bootstrap::Step::Extras;
 use tests::boot::Outcome;
 use tests::cpio::{Entry, archive};
@@ -19,7 +19,7 @@ fn scene(on: &On, allowed: &[&str], appended: &[Entry], expected: Expected) -> R
 /// The lines of the report about a path: mode and so on.
 fn lines(outcome: &Outcome, path: &str) -> Result<Vec<String>> {
     let end = format!(" {path}");
-    Ok(report(outcome)?.lines("content").iter().filter(|line| line.ends_with(&end)).cloned().collect())
+    Ok(outcome.reported()?.lines("content").iter().filter(|line| line.ends_with(&end)).cloned().collect())
 }
 
 fn absent(outcome: &Outcome, path: &str) -> Result<()> {

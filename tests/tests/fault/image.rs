@@ -181,8 +181,8 @@ pub fn no_blocks(on: &On) -> Result<Scene> {
 /// The root's inode is where nothing is, and the checksum is right.
 pub fn no_root(on: &On) -> Result<Scene> {
     let set = |superblock: &mut [u8]| superblock[field::ROOT..field::ROOT + 2].fill(0xFF);
-    // EIO where that lies behind the end.
-    written(on, false, set, "cannot mount EROFS", 5)
+    // EFSCORRUPTED
+    written(on, false, set, "cannot mount EROFS", 117)
 }
 
 /// The plan pins one image and another, whole one lies there: an update that wrote half of what belongs together.
@@ -208,6 +208,6 @@ pub fn folder(on: &On) -> Result<Scene> {
     let mut parts = on.parts()?;
     parts.remove(IMAGE_PATH.trim_start_matches('/'));
     parts.entries.push(Entry::folder(IMAGE_PATH.trim_start_matches('/')));
-    // EISDIR
-    Scene::new(on, parts, refused(Mount, "cannot read the image", 21))
+    // A folder has no end to seek to: EINVAL.
+    Scene::new(on, parts, refused(Mount, "cannot read the image's size", EINVAL))
 }

@@ -1,6 +1,6 @@
 //! What follows once no slot is left: every policy, before the switch and after it.
 
-use crate::case::{Expected, On, Rest, Scene, report};
+use crate::case::{Expected, On, Rest, Scene};
 use bootstrap::Step::{self, Exec, SwitchRoot};
 use bootstrap::plan::{self, Handover, Policy};
 use tests::cpio::Entry;
@@ -68,7 +68,7 @@ pub fn shell(on: &On) -> Result<Scene> {
     let mut parts = no_init(on, Policy::Shell(SHELL))?;
     add_shell(on, &mut parts)?;
     let check = |outcome: &tests::boot::Outcome| {
-        let report = report(outcome)?;
+        let report = outcome.reported()?;
         let fds = report.lines("fds").join(", ");
         equal("fds", &fds.as_str(), &"0 /dev/console, 1 /dev/console, 2 /dev/console")?;
         let mounts: Vec<String> = report.mounts().into_iter().collect();

@@ -1,6 +1,6 @@
 //! Two slots, the first bad in every way: the second boots, from a clean start, and the record says so.
 
-use crate::case::{Expected, On, Scene, refused, report};
+use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::image::{field, with_checksum};
 use bootstrap::Step::{self, Device as Find, Exec, Extras, Mount, SwitchRoot};
 use bootstrap::plan::{self, Device, Image, Slot, Source};
@@ -134,7 +134,7 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     partitions.push(named(PARTNAME, parts.erofs.clone()));
     let mut scene = Scene::new(on, parts, expected)?.with(b"guest=reread");
     if on.place == Place::Partition {
-        scene.disk = Some(scene.parts.disk_of(&partitions)?);
+        scene.disk = Disk::File(scene.parts.disk_of(&partitions)?);
     }
     Ok(scene)
 }
@@ -155,7 +155,7 @@ pub fn first_bad(on: &On, bad: Bad) -> Result<Scene> {
 
 /// What booted is slot `index`, mounted once, and the record holds these failures.
 fn booted(outcome: &Outcome, index: u8, failures: &[(Step, u8, u32)]) -> Result<()> {
-    let report = report(outcome)?;
+    let report = outcome.reported()?;
     let record = bootstrap::record::open(&report.record()?)?;
     equal("slot of the record", &record.slot, &Some(index))?;
     let failed = record.events.iter().filter(|event| event.errno != 0);
@@ -195,13 +195,13 @@ pub fn no_way_back(on: &On) -> Result<Scene> {
     let mut content = content::guest(&on.kernel)?;
     content.retain(|entry| entry.path != "init");
     content.push(Entry::file("init", 0o755, "no program"));
-    let image = make(&on.kernel, &content, &on.spec())?.erofs;
+    let other = make(&on.kernel, &content, &on.spec())?;
     match on.place {
-        Place::Initramfs => scene.parts.replace(BAD_PATH.trim_start_matches('/'), 0o644, std::fs::read(image)?),
+        Place::Initramfs => scene.parts.replace(BAD_PATH.trim_start_matches('/'), 0o644, std::fs::read(&other.erofs)?),
         Place::Partition => {
             let good = scene.parts.erofs.clone();
             let named = |name: &str, image| Partition { name: name.into(), uuid: None, image };
-            scene.disk = Some(scene.parts.disk_of(&[named(BAD, image), named(PARTNAME, good)])?);
+            scene.disk = Disk::File(scene.parts.disk_of(&[named(BAD, other.erofs), named(PARTNAME, good)])?);
         }
     }
     Ok(scene)

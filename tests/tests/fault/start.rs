@@ -1,6 +1,6 @@
 //! The next init, the console, and too little memory.
 
-use crate::case::{Expected, On, Scene, refused, report};
+use crate::case::{Expected, On, Scene, refused};
 use bootstrap::Step::{Exec, SwitchRoot};
 use tests::cpio::Entry;
 use tests::image::make;
@@ -63,7 +63,7 @@ pub fn no_console(on: &On) -> Result<Scene> {
     let check = |outcome: &tests::boot::Outcome| {
         let said = outcome.console.contains("unable to open an initial console");
         equal("the kernel misses the console", &said, &true)?;
-        let fds = report(outcome)?.lines("fds").join(", ");
+        let fds = outcome.reported()?.lines("fds").join(", ");
         equal("fds", &fds.as_str(), &"0 /dev/console, 1 /dev/console, 2 /dev/console")
     };
     Ok(Scene::new(on, parts, Expected::Boots)?.and(check))
@@ -77,7 +77,7 @@ pub fn no_console_anywhere(on: &On) -> Result<Scene> {
     parts.remove("dev/console");
     parts.entries.push(Entry::link("dev/console", "nowhere"));
     let check = |outcome: &tests::boot::Outcome| {
-        let fds = report(outcome)?.lines("fds").len();
+        let fds = outcome.reported()?.lines("fds").len();
         equal("descriptors", &fds, &3)
     };
     Ok(Scene::new(on, parts, Expected::Boots)?.and(check))
