@@ -13,7 +13,7 @@ use tests::image::{Parts, Place, Spec, make};
 use tests::kernel::Kernel;
 
 /// How long the device of [`On::parts`] may take, in milliseconds. Short, because here nothing more will come.
-pub const DEADLINE_MS: u32 = 2_000;
+pub const DEADLINE_MS: u32 = 1_000;
 /// What a boot may take beside waiting for devices, from "Run /init" to the policy. An emulated processor that shares its
 /// host with others takes a second or two.
 const ALLOWANCE: Duration = Duration::from_secs(15);

@@ -81,7 +81,7 @@ pub fn two(on: &On) -> Result<Scene> {
     let parts = on.parts()?;
     let disk = parts.disk(&[PARTNAME, PARTNAME])?;
     // ENOTUNIQ
-    let expected = refused(Find, "more than one device fits: PARTNAME=initoverlayfs: vda1 and vda2", 76);
+    let expected = refused(Find, "more than one device fits: PARTNAME=initoverlayfs: vda", 76);
     Ok(Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected)? })
 }
 

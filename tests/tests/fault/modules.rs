@@ -67,13 +67,16 @@ pub fn empty(on: &On) -> Result<Scene> {
     replaced(on, "", 22)
 }
 
-/// As if the host had forgotten a dependency: overlay's own are none, so erofs is loaded before what it needs, or, where it
-/// needs nothing, a symbol it wants is given another name.
+/// As if a module came from another build of the same version: a symbol it wants is not there. Its signature, which would
+/// be wrong then, is made unfindable: a module without one is loaded, one with a wrong one is EKEYREJECTED.
 pub fn unresolved_symbol(on: &On) -> Result<Scene> {
     let mut module = on.parts()?.member(EROFS)?;
     let (old, new) = (b"\0iomap_bmap\0", b"\0iomap_none\0");
     let at = module.windows(old.len()).position(|part| part == old).ok_or("erofs does not import iomap_bmap")?;
     module[at..at + new.len()].copy_from_slice(new);
+    if module.ends_with(b"~Module signature appended~\n") {
+        module.pop();
+    }
     replaced(on, module, ENOENT)
 }
 
