@@ -258,3 +258,47 @@ impl Parts {
         Ok(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bootstrap::envelope::{Error, HEADER_BYTES};
+
+    fn sealed() -> Vec<u8> {
+        let spec = Spec { extras: vec!["/etc/extra".into()], ..Spec::new(Place::Partition, Handover::Kernel) };
+        plan_bytes(&spec, &[("erofs".into(), Vec::new())]).unwrap()
+    }
+
+    #[test]
+    fn a_plan_cut_anywhere_is_refused() {
+        let sealed = sealed();
+        assert!(plan::open(&sealed).is_ok());
+        for length in 0..sealed.len() {
+            let expected = Error::Truncated(length, if length < HEADER_BYTES { HEADER_BYTES } else { sealed.len() });
+            assert_eq!(plan::open(&sealed[..length]).unwrap_err(), expected, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_plan_with_any_bit_flipped_is_refused() {
+        let sealed = sealed();
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(plan::open(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_whole_image_and_nothing_else_has_an_identity() {
+        let mut image = vec![0; 8192];
+        image[1024..1028].copy_from_slice(&[0xE2, 0xE1, 0xF5, 0xE0]);
+        image[1024 + 12] = 12;
+        image[1024 + 36] = 2;
+        image[1024 + 48] = 7;
+        let identity = Identity::of(&image).unwrap();
+        assert_eq!((identity.uuid[0], identity.tail_crc), (7, crc32(&[0; 4096])));
+        assert!(Identity::of(&image[..8191]).is_err());
+        assert!(Identity::of(&[]).is_err());
+    }
+}

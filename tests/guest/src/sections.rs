@@ -175,8 +175,10 @@ fn processes(report: &mut Report<'_>, proc: &Place) {
 
 /// Sections `meminfo-end` and `zoneinfo-end`, once no child is left that could still be freeing the initramfs.
 ///
-/// From Linux 6.7 freed pages may stay on a processor's own list, which grows to an eighth of the zone and which MemFree
-/// leaves out (mm/page_alloc.c, `nr_pcp_high()`); zoneinfo counts them.
+/// Freed pages go to a list of the processor that frees them, and MemFree leaves those lists out. Up to Linux 6.6 a list holds
+/// about the zone's low watermark; from 6.7 it grows while pages are freed in a row, to an eighth of the zone's pages shared
+/// by the node's processors (commit 90b41691b988; mm/page_alloc.c of Linux 6.12, `nr_pcp_high()` and `zone_highsize()`
+/// with MIN_PERCPU_PAGELIST_HIGH_FRACTION). `count:` of zoneinfo is a list's length in pages.
 pub fn memory_at_end(report: &mut Report<'_>, proc: &Place) {
     while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
     let mut buffer = [0; 32 * 1024];

@@ -72,7 +72,8 @@ pub fn empty(on: &On) -> Result<Scene> {
 pub fn unresolved_symbol(on: &On) -> Result<Scene> {
     let mut module = on.parts()?.member(EROFS)?;
     let (old, new) = (b"\0iomap_bmap\0", b"\0iomap_none\0");
-    let at = module.windows(old.len()).position(|part| part == old).ok_or("erofs does not import iomap_bmap")?;
+    // The last one is in the symbol table's strings; one before it in the list of symbol versions.
+    let at = module.windows(old.len()).rposition(|part| part == old).ok_or("erofs does not import iomap_bmap")?;
     module[at..at + new.len()].copy_from_slice(new);
     if module.ends_with(b"~Module signature appended~\n") {
         module.pop();
