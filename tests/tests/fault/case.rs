@@ -159,12 +159,9 @@ pub struct Scene {
 
 impl Scene {
     /// `parts` from a disk with the image, if it is not in the mini-initramfs.
-    ///
-    /// # Errors
-    /// None; a result because what makes `parts` returns one.
-    pub fn new(on: &On, parts: Parts, expected: Expected) -> Result<Self> {
+    pub fn new(on: &On, parts: Parts, expected: Expected) -> Self {
         let disk = if on.place == Place::Partition { Disk::Image } else { Disk::None };
-        Ok(Scene { parts, disk, append: Vec::new(), change: None, waits_ms: DEADLINE_MS, expected, check: None })
+        Scene { parts, disk, append: Vec::new(), change: None, waits_ms: DEADLINE_MS, expected, check: None }
     }
 
     /// With a further check.

@@ -8,7 +8,7 @@ use tests::{Result, equal};
 
 /// Boots as ever with these words.
 pub fn boots(on: &On, words: &[u8]) -> Result<Scene> {
-    Ok(Scene::new(on, on.parts()?, Expected::Boots)?.with(words))
+    Ok(Scene::new(on, on.parts()?, Expected::Boots).with(words))
 }
 
 /// One word of this many bytes. The kernel cuts the line at `COMMAND_LINE_SIZE`, 2048 on arm64 and x86, 1024 on arm; what
@@ -48,7 +48,7 @@ pub fn quiet_refusal(on: &On, words: &[u8]) -> Result<Scene> {
         let on_console = outcome.console.contains("initoverlayfs: switch-root failed");
         equal("the failure on the console", &on_console, &false)
     };
-    Ok(Scene::new(on, parts, expected)?.with(words).and(check))
+    Ok(Scene::new(on, parts, expected).with(words).and(check))
 }
 
 /// `quiet` leaves errors on the console: the failure and the policy are seen there.

@@ -30,7 +30,7 @@ const SIGNATURE: u32 = 0x1234_abcd;
 /// Nothing fits within the deadline, and the whole deadline was waited.
 fn never(on: &On, parts: Parts, words: &str) -> Result<Scene> {
     let cause = format!("device did not appear: {words} within {DEADLINE_MS} ms");
-    let scene = Scene::new(on, parts, refused(Find, cause, ETIMEDOUT))?;
+    let scene = Scene::new(on, parts, refused(Find, cause, ETIMEDOUT));
     Ok(scene.and(waited))
 }
 
@@ -74,7 +74,7 @@ pub fn no_deadline(on: &On) -> Result<Scene> {
     let parts = make(&on.kernel, &content::guest(&on.kernel)?, &Spec { deadline_ms: 0, ..on.spec() })?;
     let expected = refused(Find, "device did not appear: PARTNAME=initoverlayfs within 0 ms", ETIMEDOUT);
     let disk = parts.disk(&["another"])?;
-    Ok(Scene { disk: Disk::File(disk), waits_ms: 0, ..Scene::new(on, parts, expected)? })
+    Ok(Scene { disk: Disk::File(disk), waits_ms: 0, ..Scene::new(on, parts, expected) })
 }
 
 pub fn two(on: &On) -> Result<Scene> {
@@ -82,12 +82,12 @@ pub fn two(on: &On) -> Result<Scene> {
     let disk = parts.disk(&[PARTNAME, PARTNAME])?;
     // ENOTUNIQ
     let expected = refused(Find, "more than one device fits: PARTNAME=initoverlayfs: vda", 76);
-    Ok(Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected)? })
+    Ok(Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected) })
 }
 
 /// The same two on two disks, as a stick beside the board's own memory.
 pub fn two_disks(on: &On) -> Result<Scene> {
-    let scene = Scene::new(on, on.parts()?, refused(Find, "more than one device fits: PARTNAME=initoverlayfs", 76))?;
+    let scene = Scene::new(on, on.parts()?, refused(Find, "more than one device fits: PARTNAME=initoverlayfs", 76));
     let stick = scene.parts.folder.path().join("stick.img");
     std::fs::copy(scene.parts.disk(&[PARTNAME])?, &stick)?;
     Ok(Scene { change: Some(Box::new(move |boot| boot.disks.push(stick))), ..scene })
@@ -98,7 +98,7 @@ pub fn hint(on: &On, hint: &str, names: &[&str], found: &'static str) -> Result<
     let spec = Spec { hint: Some(hint.into()), ..on.spec() };
     let parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
     let disk = parts.disk(names)?;
-    let scene = Scene::new(on, parts, Expected::Boots)?;
+    let scene = Scene::new(on, parts, Expected::Boots);
     Ok(Scene { disk: Disk::File(disk), ..scene }.and(move |outcome| device_is(outcome, found)))
 }
 
@@ -245,7 +245,7 @@ fn found(on: &On, kind: FileSystem, device: board::Device) -> Result<Scene> {
     let disk = file_systems(on, &mut parts, Some(kind))?;
     let number = 1 + FileSystem::ALL.iter().position(|other| *other == kind).unwrap_or(0);
     let expected = if kind == Erofs { Expected::Boots } else { refused(Mount, "no EROFS superblock", 22) };
-    let scene = Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected)? };
+    let scene = Scene { disk: Disk::File(disk), ..Scene::new(on, parts, expected) };
     Ok(scene.and(move |outcome| device_is(outcome, &format!("vda{number}"))))
 }
 
@@ -279,7 +279,7 @@ pub fn part_uuid(on: &On, there: bool) -> Result<Scene> {
     let partition = |name: &str, guid| Partition { name: name.into(), uuid: Some(guid), image: parts.erofs.clone() };
     let disk = parts.disk_of(&[partition("one", *b"partition-guid-0"), partition("two", GUID)])?;
     let scene = if there {
-        Scene::new(on, parts, Expected::Boots)?.and(|outcome| device_is(outcome, "vda2"))
+        Scene::new(on, parts, Expected::Boots).and(|outcome| device_is(outcome, "vda2"))
     } else {
         never(on, parts, &words)?
     };
@@ -308,7 +308,7 @@ pub fn mbr(on: &On, there: bool) -> Result<Scene> {
     let path = parts.folder.path().join("mbr.img");
     std::fs::write(&path, disk)?;
     let scene = if there {
-        Scene::new(on, parts, Expected::Boots)?.and(|outcome| device_is(outcome, "vda2"))
+        Scene::new(on, parts, Expected::Boots).and(|outcome| device_is(outcome, "vda2"))
     } else {
         never(on, parts, &words)?
     };
@@ -321,7 +321,7 @@ pub fn path(on: &On, name: &'static str, there: bool) -> Result<Scene> {
     let words = device.to_string();
     let parts = known_as(on, device)?;
     if there {
-        return Ok(Scene::new(on, parts, Expected::Boots)?.and(move |outcome| device_is(outcome, name)));
+        return Ok(Scene::new(on, parts, Expected::Boots).and(move |outcome| device_is(outcome, name)));
     }
     never(on, parts, &words)
 }
@@ -347,7 +347,7 @@ pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
     let partition = Partition { name: PARTNAME.into(), uuid: Some(GUID), image: parts.erofs.clone() };
     let disk = parts.disk_of(&[partition])?;
     let socket = parts.folder.path().join("qmp");
-    let mut scene = Scene::new(on, parts, Expected::Boots)?;
+    let mut scene = Scene::new(on, parts, Expected::Boots);
     scene.disk = Disk::None;
     scene.change = Some(Box::new(move |boot| {
         let drive = format!("if=none,format=raw,readonly=on,id=late,file={}", disk.display());

@@ -13,7 +13,7 @@ fn scene(on: &On, allowed: &[&str], appended: &[Entry], expected: Expected) -> R
     spec.extras = allowed.iter().map(|path| (*path).into()).collect();
     let mut parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
     parts.appended.push(archive(appended));
-    Ok(Scene::new(on, parts, expected)?.with(b"guest=reread"))
+    Ok(Scene::new(on, parts, expected).with(b"guest=reread"))
 }
 
 /// The lines of the report about a path: mode and so on.
@@ -83,7 +83,7 @@ pub fn linked_target(on: &On) -> Result<Scene> {
     content.push(Entry::link("lib", "/../../usr"));
     let mut parts = make(&on.kernel, &content, &spec)?;
     parts.appended.push(archive(&[Entry::folder("lib"), Entry::file("lib/allowed", 0o600, "x")]));
-    let scene = Scene::new(on, parts, Expected::Boots)?.with(b"guest=reread");
+    let scene = Scene::new(on, parts, Expected::Boots).with(b"guest=reread");
     Ok(scene.and(|outcome| present(outcome, "/usr/allowed")))
 }
 

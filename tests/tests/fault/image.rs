@@ -84,7 +84,7 @@ pub fn pinned(on: &On) -> Result<Parts> {
 
 /// An image that the plan pins and that is whole.
 pub fn whole(on: &On) -> Result<Scene> {
-    Scene::new(on, pinned(on)?, Expected::Boots)
+    Ok(Scene::new(on, pinned(on)?, Expected::Boots))
 }
 
 /// Only the first bytes are there: a file that ends, or a partition as long as what is left, in blocks of 4 KiB.
@@ -99,7 +99,7 @@ pub fn cut(on: &On, length: Option<usize>) -> Result<Scene> {
         (Some(0..=SUPERBLOCK), Place::Partition) => "no EROFS superblock",
         _ => "EROFS image is truncated",
     };
-    Scene::new(on, parts, refused(Mount, cause, EINVAL))
+    Ok(Scene::new(on, parts, refused(Mount, cause, EINVAL)))
 }
 
 /// The image was written only to a point; behind it are zeros. Both the partition and the file are as long as ever, and the
@@ -115,7 +115,7 @@ pub fn zeroed(on: &On, length: Option<usize>) -> Result<Scene> {
         Some(0..=SUPERBLOCK) => "no EROFS superblock",
         _ => "end of the EROFS image is wrong",
     };
-    Scene::new(on, parts, refused(Mount, cause, EINVAL))
+    Ok(Scene::new(on, parts, refused(Mount, cause, EINVAL)))
 }
 
 /// One bit of the superblock; the checksum stays what it was.
@@ -125,21 +125,21 @@ pub fn flipped(on: &On, at: usize, cause: &str, errno: u32) -> Result<Scene> {
         bytes[SUPERBLOCK + at] ^= 0x10;
         Ok(())
     })?;
-    Scene::new(on, parts, refused(Mount, cause, errno))
+    Ok(Scene::new(on, parts, refused(Mount, cause, errno)))
 }
 
 /// One bit of the UUID that the plan pins: refused before the kernel looks at the checksum.
 pub fn uuid_flipped(on: &On) -> Result<Scene> {
     let mut parts = pinned(on)?;
     change(on, &mut parts, |bytes| with_checksum(bytes, |superblock| superblock[field::UUID + 15] ^= 1))?;
-    Scene::new(on, parts, refused(Mount, "not the image of this plan", EINVAL))
+    Ok(Scene::new(on, parts, refused(Mount, "not the image of this plan", EINVAL)))
 }
 
 /// A field with another value and the checksum that belongs to it.
 pub fn written(on: &On, pin: bool, set: impl FnOnce(&mut [u8]), cause: &str, errno: u32) -> Result<Scene> {
     let mut parts = if pin { pinned(on)? } else { on.parts()? };
     change(on, &mut parts, |bytes| with_checksum(bytes, set))?;
-    Scene::new(on, parts, refused(Mount, cause, errno))
+    Ok(Scene::new(on, parts, refused(Mount, cause, errno)))
 }
 
 /// The checksum itself.
@@ -194,14 +194,14 @@ pub fn another(on: &On) -> Result<Scene> {
         // mkfs.erofs gives each image a UUID of its own only if asked.
         with_checksum(bytes, |superblock| superblock[field::UUID..field::UUID + 16].fill(0x55))
     })?;
-    Scene::new(on, parts, refused(Mount, "not the image of this plan", EINVAL))
+    Ok(Scene::new(on, parts, refused(Mount, "not the image of this plan", EINVAL)))
 }
 
 /// No file of that name in the mini-initramfs.
 pub fn no_file(on: &On) -> Result<Scene> {
     let mut parts = on.parts()?;
     parts.remove(IMAGE_PATH.trim_start_matches('/'));
-    Scene::new(on, parts, refused(Device, "cannot open: /image.erofs", 2))
+    Ok(Scene::new(on, parts, refused(Device, "cannot open: /image.erofs", 2)))
 }
 
 pub fn folder(on: &On) -> Result<Scene> {
@@ -209,5 +209,5 @@ pub fn folder(on: &On) -> Result<Scene> {
     parts.remove(IMAGE_PATH.trim_start_matches('/'));
     parts.entries.push(Entry::folder(IMAGE_PATH.trim_start_matches('/')));
     // A folder has no end to seek to: EINVAL.
-    Scene::new(on, parts, refused(Mount, "cannot read the image's size", EINVAL))
+    Ok(Scene::new(on, parts, refused(Mount, "cannot read the image's size", EINVAL)))
 }

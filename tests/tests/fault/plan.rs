@@ -21,7 +21,7 @@ fn changed(on: &On, change: impl FnOnce(&mut Vec<u8>), cause: &str) -> Result<Sc
     let mut bytes = parts.member(PLAN)?;
     change(&mut bytes);
     parts.replace(PLAN, 0o644, bytes);
-    Scene::new(on, parts, refused(EarlyMounts, format!("plan is invalid: {cause}"), EBADMSG))
+    Ok(Scene::new(on, parts, refused(EarlyMounts, format!("plan is invalid: {cause}"), EBADMSG)))
 }
 
 /// The payload is changed and sealed again: the envelope is right.
@@ -40,7 +40,7 @@ fn resealed(on: &On, change: impl FnOnce(&mut Vec<u8>)) -> Result<Scene> {
 pub fn missing(on: &On) -> Result<Scene> {
     let mut parts = on.parts()?;
     parts.remove(PLAN);
-    Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", ENOENT))
+    Ok(Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", ENOENT)))
 }
 
 pub fn folder(on: &On) -> Result<Scene> {
@@ -48,7 +48,7 @@ pub fn folder(on: &On) -> Result<Scene> {
     parts.remove(PLAN);
     parts.entries.push(Entry::folder(PLAN));
     // EISDIR
-    Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", 21))
+    Ok(Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", 21)))
 }
 
 /// Longer than any plan: not read into memory that is not there.
@@ -56,7 +56,7 @@ pub fn too_long(on: &On) -> Result<Scene> {
     let mut parts = on.parts()?;
     parts.replace(PLAN, 0o644, vec![0; plan::MAX_BYTES + 1]);
     // E2BIG
-    Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", 7))
+    Ok(Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", 7)))
 }
 
 pub fn cut(on: &On, length: impl FnOnce(usize) -> usize) -> Result<Scene> {
@@ -106,7 +106,7 @@ pub fn no_slot(on: &On) -> Result<Scene> {
     let mut plan = plan::open(&bytes)?;
     plan.slots.clear();
     parts.set_plan(&plan)?;
-    Scene::new(on, parts, refused(EarlyMounts, "plan is invalid: payload does not decode", EBADMSG))
+    Ok(Scene::new(on, parts, refused(EarlyMounts, "plan is invalid: payload does not decode", EBADMSG)))
 }
 
 /// A path that bootstrap has no room for is not cut to one that might exist.
@@ -117,5 +117,5 @@ pub fn long_path(on: &On) -> Result<Scene> {
     let mut plan = plan::open(&bytes)?;
     plan.next_init = &path;
     parts.set_plan(&plan)?;
-    Scene::new(on, parts, refused(SwitchRoot, "next init is missing", ENOENT))
+    Ok(Scene::new(on, parts, refused(SwitchRoot, "next init is missing", ENOENT)))
 }

@@ -52,15 +52,15 @@ fn missing(rest: Rest) -> Expected {
 }
 
 pub fn reboot(on: &On) -> Result<Scene> {
-    Scene::new(on, no_init(on, Policy::Reboot)?, missing(Rest::Reboot))
+    Ok(Scene::new(on, no_init(on, Policy::Reboot)?, missing(Rest::Reboot)))
 }
 
 pub fn power_off(on: &On) -> Result<Scene> {
-    Scene::new(on, no_init(on, Policy::PowerOff)?, missing(Rest::PowerOff))
+    Ok(Scene::new(on, no_init(on, Policy::PowerOff)?, missing(Rest::PowerOff)))
 }
 
 pub fn halt(on: &On) -> Result<Scene> {
-    Scene::new(on, no_init(on, Policy::Halt)?, missing(Rest::Halt))
+    Ok(Scene::new(on, no_init(on, Policy::Halt)?, missing(Rest::Halt)))
 }
 
 /// The shell is PID 1 of the mini-initramfs, with nothing of the refused slot left and its descriptors on the console.
@@ -75,11 +75,11 @@ pub fn shell(on: &On) -> Result<Scene> {
         let own = mounts.iter().any(|mount| ["/image ", "/upper ", "/root "].iter().any(|own| mount.starts_with(own)));
         equal(&format!("mounts of the refused slot among {mounts:?}"), &own, &false)
     };
-    Ok(Scene::new(on, parts, missing(Rest::Shell))?.and(check))
+    Ok(Scene::new(on, parts, missing(Rest::Shell)).and(check))
 }
 
 pub fn shell_missing(on: &On) -> Result<Scene> {
-    let scene = Scene::new(on, no_init(on, Policy::Shell(SHELL))?, missing(Rest::NoShell))?;
+    let scene = Scene::new(on, no_init(on, Policy::Shell(SHELL))?, missing(Rest::NoShell));
     Ok(scene.and(|outcome| no_shell(outcome, 2)))
 }
 
@@ -87,7 +87,7 @@ pub fn shell_is_no_program(on: &On) -> Result<Scene> {
     let mut parts = no_init(on, Policy::Shell(SHELL))?;
     parts.replace("shell", 0o755, "no program");
     // ENOEXEC
-    Ok(Scene::new(on, parts, missing(Rest::NoShell))?.and(|outcome| no_shell(outcome, 8)))
+    Ok(Scene::new(on, parts, missing(Rest::NoShell)).and(|outcome| no_shell(outcome, 8)))
 }
 
 fn no_shell(outcome: &tests::boot::Outcome, errno: u32) -> Result<()> {
@@ -102,7 +102,7 @@ fn after_the_switch(on: &On, handover: Handover, policy: Policy<'_>, rest: Rest)
     content.push(Entry::file("init", 0o755, "no program"));
     let mut parts = make(&on.kernel, &content, &Spec { handover, ..on.spec() })?;
     set(&mut parts, policy)?;
-    Scene::new(on, parts, expected(Exec, "cannot start the next init: /init", 8, rest))
+    Ok(Scene::new(on, parts, expected(Exec, "cannot start the next init: /init", 8, rest)))
 }
 
 pub fn reboot_after_the_switch(on: &On) -> Result<Scene> {

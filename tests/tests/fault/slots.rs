@@ -132,7 +132,7 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
         _ => vec![named(BAD, file)],
     };
     partitions.push(named(PARTNAME, parts.erofs.clone()));
-    let mut scene = Scene::new(on, parts, expected)?.with(b"guest=reread");
+    let mut scene = Scene::new(on, parts, expected).with(b"guest=reread");
     if on.place == Place::Partition {
         scene.disk = Disk::File(scene.parts.disk_of(&partitions)?);
     }
