@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
+/// Modules in loading order: name to content.
+pub type Modules = Vec<(String, Vec<u8>)>;
 /// A kernel's name and modules by name.
 type Asked = (String, Vec<String>);
 
@@ -16,10 +18,10 @@ type Asked = (String, Vec<String>);
 ///
 /// # Errors
 /// If one is unknown.
-pub fn modules(kernel: &Kernel, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn modules(kernel: &Kernel, names: &[&str]) -> Result<Modules> {
     let Some(folder) = &kernel.modules else { return Ok(Vec::new()) };
     // Unpacked once a run: the fault tests ask for the same few sets hundreds of times.
-    static KNOWN: Mutex<BTreeMap<Asked, Vec<(String, Vec<u8>)>>> = Mutex::new(BTreeMap::new());
+    static KNOWN: Mutex<BTreeMap<Asked, Modules>> = Mutex::new(BTreeMap::new());
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut known = KNOWN.lock().map_err(|_| "another test's modules failed")?;
     let key = (kernel.name.clone(), names);
@@ -27,7 +29,7 @@ pub fn modules(kernel: &Kernel, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>
         return Ok(modules.clone());
     }
     let resolved = resolve(&key.1, &BTreeMap::new(), Some(folder), false)?;
-    let modules: Vec<_> = resolved.into_iter().map(|module| (module.name, module.bytes)).collect();
+    let modules: Modules = resolved.into_iter().map(|module| (module.name, module.bytes)).collect();
     known.insert(key, modules.clone());
     Ok(modules)
 }

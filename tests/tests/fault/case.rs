@@ -254,6 +254,10 @@ fn at_rest(outcome: &Outcome, log: &Log, step: Step, rest: Rest) -> std::result:
             ("shell /shell", outcome.end == End::Exited(true) && console(with) && !console("guest: "))
         }
     };
+    let failure = outcome.console.rfind(&format!("initoverlayfs: {step} failed: "));
+    if failure.zip(outcome.console.find("initoverlayfs: policy ")).is_some_and(|(failure, policy)| failure > policy) {
+        return Err("the failure was said after the policy".into());
+    }
     match (log.policy.as_deref() == Some(policy), done) {
         (true, true) => Ok(()),
         (false, _) => Err(format!("policy {:?} where {policy} should follow", log.policy)),

@@ -80,7 +80,7 @@ impl Bad {
     fn spoil(self, image: &mut Vec<u8>) -> Result<()> {
         match self {
             Bad::Zeros => image.fill(0),
-            Bad::Cut => image.truncate(image.len() / 2 & !4095),
+            Bad::Cut => image.truncate((image.len() / 2) & !4095),
             Bad::Unfinished => {
                 let half = image.len() / 2;
                 image[half..].fill(0);
