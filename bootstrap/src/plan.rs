@@ -19,6 +19,9 @@ pub const MAX_MODULES: usize = 96;
 pub const MAX_SLOTS: usize = 4;
 /// The most bytes compared at one place of a superblock.
 pub const MAX_PROBE_BYTES: usize = 128;
+/// Bytes at the end of an image that [`Image::tail_crc`] covers: a block, because a shorter end is nothing but the padding of
+/// the last file in most images, and zeros whether written or not.
+pub const TAIL_BYTES: usize = 4096;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
 
@@ -261,7 +264,7 @@ pub struct Place<'a> {
 pub struct Image<'a> {
     /// The 16 bytes of its superblock's UUID, if the plan belongs to exactly this image.
     pub uuid: Option<&'a [u8]>,
-    /// CRC-32 of the image's last 512 bytes, if pinned: a cheap sign that writing it was not cut short.
+    /// CRC-32 of the image's last [`TAIL_BYTES`], if pinned: a cheap sign that writing it was not cut short.
     pub tail_crc: Option<u32>,
 }
 

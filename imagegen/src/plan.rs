@@ -30,7 +30,7 @@ pub fn module_path(module: &ResolvedModule) -> String {
 pub struct Identity {
     /// UUID of its superblock.
     pub uuid: [u8; 16],
-    /// CRC-32 of its last 512 bytes.
+    /// CRC-32 of its last [`plan::TAIL_BYTES`].
     pub tail_crc: u32,
 }
 

@@ -33,7 +33,11 @@ test lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source
 test bzip2 reference of the tests
-test e2fsprogs file systems that hold an image
+test e2fsprogs file systems that a device is known by
+test dosfstools for the same
+test f2fs-tools for the same
+test xfsprogs for the same
+test btrfs-progs for the same
 demo,test gcc-aarch64-linux-gnu compiles the tuned kernel
 demo,test make for the same
 demo,test flex for the same

@@ -4,7 +4,9 @@ use crate::Result;
 use crate::content::{bus, modules};
 use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
+use bootstrap::crc::crc32;
 use bootstrap::plan::{self, Device, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Upper};
+use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,9 @@ use std::process::Command;
 pub const PARTNAME: &str = "initoverlayfs";
 /// Path of the image in the mini-initramfs, for [`Place::Initramfs`].
 pub const IMAGE_PATH: &str = "/image.erofs";
+
+/// Name of the plan among the mini-initramfs' members.
+pub const PLAN: &str = "plan";
 
 /// Where the image lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +96,7 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let mut entries =
         vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
     entries.extend(["proc", "sys", "run", "image", "upper", "root", "modules"].map(Entry::folder));
-    entries.push(Entry::file("plan", 0o644, plan_bytes(spec, &modules)?));
+    entries.push(Entry::file(PLAN, 0o644, plan_bytes(spec, &modules)?));
     for (name, bytes) in &modules {
         entries.push(Entry::file(&format!("modules/{name}.ko"), 0o644, bytes.clone()));
     }
@@ -163,7 +168,46 @@ fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a plan can pin an image by.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// UUID of its superblock.
+    pub uuid: [u8; 16],
+    /// CRC-32 of its last [`plan::TAIL_BYTES`].
+    pub tail_crc: u32,
+}
+
+impl Identity {
+    /// That of a whole image, for [`Slot::image`].
+    ///
+    /// # Errors
+    /// If it is no EROFS image.
+    pub fn of(image: &[u8]) -> Result<Self> {
+        let start = image.get(..superblock::START_BYTES).ok_or("the image is too short")?;
+        let found = superblock::erofs(start, image.len() as u64).map_err(Refusal::name)?;
+        let end = usize::try_from(found.bytes)?;
+        let tail = image.get(end - plan::TAIL_BYTES..end).ok_or("the image is too short")?;
+        Ok(Identity { uuid: found.uuid, tail_crc: crc32(tail) })
+    }
+
+    /// As a plan has it.
+    pub fn pin(&self) -> Image<'_> {
+        Image { uuid: Some(&self.uuid), tail_crc: Some(self.tail_crc) }
+    }
+}
+
 impl Parts {
+    /// Seals another plan in place of the one that is there; start from `plan::open` of its bytes.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn set_plan(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let mut buffer = vec![0; plan::MAX_BYTES];
+        let sealed = plan::seal(plan, &mut buffer)?.to_vec();
+        self.replace(PLAN, 0o644, sealed);
+        Ok(())
+    }
+
     /// Replaces the content of a member, or adds it.
     pub fn replace(&mut self, path: &str, mode: u32, data: impl Into<Vec<u8>>) {
         self.remove(path);
@@ -201,10 +245,61 @@ impl Parts {
     /// # Errors
     /// If writing fails.
     pub fn disk(&self, names: &[&str]) -> Result<PathBuf> {
-        let path = self.folder.path().join("disk.img");
         let partition = |name: &&str| Partition { name: (*name).into(), uuid: None, image: self.erofs.clone() };
-        let partitions: Vec<Partition> = names.iter().map(partition).collect();
-        disk::write(&path, &[7; 16], &partitions, &mut |_| ())?;
+        self.disk_of(&names.iter().map(partition).collect::<Vec<_>>())
+    }
+
+    /// Writes a disk with these partitions.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn disk_of(&self, partitions: &[Partition]) -> Result<PathBuf> {
+        let path = self.folder.path().join("disk.img");
+        disk::write(&path, &[7; 16], partitions, &mut |_| ())?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bootstrap::envelope::{Error, HEADER_BYTES};
+
+    fn sealed() -> Vec<u8> {
+        let spec = Spec { extras: vec!["/etc/extra".into()], ..Spec::new(Place::Partition, Handover::Kernel) };
+        plan_bytes(&spec, &[("erofs".into(), Vec::new())]).unwrap()
+    }
+
+    #[test]
+    fn a_plan_cut_anywhere_is_refused() {
+        let sealed = sealed();
+        assert!(plan::open(&sealed).is_ok());
+        for length in 0..sealed.len() {
+            let expected = Error::Truncated(length, if length < HEADER_BYTES { HEADER_BYTES } else { sealed.len() });
+            assert_eq!(plan::open(&sealed[..length]).unwrap_err(), expected, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_plan_with_any_bit_flipped_is_refused() {
+        let sealed = sealed();
+        for bit in 0..sealed.len() * 8 {
+            let mut flipped = sealed.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(plan::open(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_whole_image_and_nothing_else_has_an_identity() {
+        let mut image = vec![0; 8192];
+        image[1024..1028].copy_from_slice(&[0xE2, 0xE1, 0xF5, 0xE0]);
+        image[1024 + 12] = 12;
+        image[1024 + 36] = 2;
+        image[1024 + 48] = 7;
+        let identity = Identity::of(&image).unwrap();
+        assert_eq!((identity.uuid[0], identity.tail_crc), (7, crc32(&[0; 4096])));
+        assert!(Identity::of(&image[..8191]).is_err());
+        assert!(Identity::of(&[]).is_err());
     }
 }

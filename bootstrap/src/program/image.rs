@@ -7,7 +7,7 @@ use super::text::{c_path, text};
 use super::{done, folder, sys};
 use bootstrap::Step;
 use bootstrap::crc::crc32;
-use bootstrap::plan::{Image, Slot, Source};
+use bootstrap::plan::{Image, Slot, Source, TAIL_BYTES};
 use bootstrap::record::Record;
 use bootstrap::superblock::{self, Refusal, START_BYTES};
 use core::ffi::CStr;
@@ -16,9 +16,6 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::{Errno, pread};
 use rustix::mount::MountFlags;
-
-/// Bytes at the end of the image that [`Image::tail_crc`] covers.
-const TAIL_BYTES: usize = 512;
 
 /// Finds the slot's image, checks it, and mounts it at `/image`.
 #[inline(never)]

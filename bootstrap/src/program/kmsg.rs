@@ -1,9 +1,10 @@
 //! The `log` crate's output: one line an event to `/dev/kmsg`, prefix `initoverlayfs:`.
 
 use super::sys;
-use super::text::{Text, text};
+use super::text::{self, Text};
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use heapless::String;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fd::{IntoRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, open};
@@ -19,6 +20,9 @@ static LINES: AtomicU32 = AtomicU32::new(0);
 /// (`devkmsg_write()`, kernel/printk/printk.c, Linux 6.12), and behind the switch, where `/dev` may not be there, the
 /// lines of a failure must still fit.
 const LINES_A_FILE: u32 = 5;
+
+/// A text, the prefix and the newline.
+const LINE_BYTES: usize = text::BYTES + 32;
 
 /// Opens `/dev/kmsg`.
 pub fn open_log() -> Result<OwnedFd, Errno> {
@@ -53,16 +57,16 @@ impl Log for Kmsg {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // Levels of include/linux/kern_levels.h.
-        let mut line = text![match record.level() {
+        let mut line = String::<LINE_BYTES>::new();
+        // Levels of include/linux/kern_levels.h. Prefix, any text and the newline fit.
+        let _ = line.push_str(match record.level() {
             Level::Error => "<3>initoverlayfs: ",
             Level::Warn => "<4>initoverlayfs: ",
             Level::Info | Level::Debug | Level::Trace => "<6>initoverlayfs: ",
-        }];
-        // What does not fit is cut.
+        });
         let _ = line.write_fmt(*record.args());
         // A record that does not end in a newline stays open, and off the console, until the next (vprintk_store()).
-        let line = line.into_line();
+        let _ = line.push('\n');
         if LINES.fetch_add(1, Ordering::Relaxed) >= LINES_A_FILE {
             renew();
         }

@@ -9,10 +9,10 @@ use core::fmt;
 use core::ops::Deref;
 use heapless::String;
 
-/// One more than the most bytes of a text: the last is kept for the newline of a log line or the NUL of a path.
-const BYTES: usize = 192;
+/// One more than the most bytes of a text: the last is kept for the NUL of a path.
+pub const BYTES: usize = 192;
 
-/// Bounded text; what does not fit is cut.
+/// Bounded text. A part that does not fit is left out and those behind it are taken: the error number ends a line.
 pub struct Text {
     text: String<BYTES>,
     cut: bool,
@@ -35,23 +35,14 @@ impl Text {
         part.put(self);
     }
 
-    /// The text with one more byte, for which there is always room.
-    fn ended(mut self, end: char) -> Self {
-        let _ = self.text.push(end);
-        self
-    }
-
-    /// A line of a log.
-    pub fn into_line(self) -> Self {
-        self.ended('\n')
-    }
-
     /// A path. One that does not fit becomes the empty path, which no file has.
     pub fn into_path(mut self) -> Path {
         if self.cut {
             self.text.clear();
         }
-        Path(self.ended('\0'))
+        // Always fits.
+        let _ = self.text.push('\0');
+        Path(self)
     }
 }
 
@@ -69,23 +60,11 @@ impl fmt::Display for Text {
     }
 }
 
-impl fmt::Write for Text {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        self.put(part);
-        Ok(())
-    }
-}
-
 impl Part for &str {
     #[inline(never)]
     fn put(self, text: &mut Text) {
-        let room = BYTES - 1 - text.text.len().min(BYTES - 1);
-        let mut end = self.len();
-        while end > room || !self.is_char_boundary(end) {
-            end -= 1;
-            text.cut = true;
-        }
-        let _ = text.text.push_str(self.get(..end).unwrap_or_default());
+        // The last byte stays free.
+        text.cut |= text.text.len() + self.len() >= BYTES || text.text.push_str(self).is_err();
     }
 }
 

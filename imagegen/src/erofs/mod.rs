@@ -10,6 +10,7 @@ pub use verify::{cat, list, verify};
 use crate::tree::Tree;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
+use bootstrap::plan::TAIL_BYTES;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -20,8 +21,6 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// What the plan pins an image's end by: its last bytes.
-const TAIL_BYTES: usize = 512;
 /// How often progress is reported while `mkfs.erofs` works.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 
@@ -45,7 +44,7 @@ pub struct Summary {
     pub bytes: u64,
     /// SHA-256 of the image.
     pub sha256: [u8; 32],
-    /// CRC-32 of the last 512 bytes.
+    /// CRC-32 of the last [`TAIL_BYTES`].
     pub tail_crc: u32,
     /// Version of `mkfs.erofs`.
     pub tool: String,

@@ -68,7 +68,7 @@ fn every_node_survives_and_the_bytes_are_equal() {
             verify(&tree, &out).unwrap_or_else(|error| panic!("{options:?}: {error}"));
             let bytes = fs::read(&out).expect("image");
             assert_eq!(summary.bytes, bytes.len() as u64);
-            assert_eq!(summary.tail_crc, crc32(&bytes[bytes.len() - 512..]));
+            assert_eq!(summary.tail_crc, crc32(&bytes[bytes.len() - 4096..]));
             assert_eq!(summary.uuid, bytes[1024 + 48..1024 + 64]);
             let mut content = Vec::new();
             cat(&out, b"/bin/link", &mut content).expect("cat");

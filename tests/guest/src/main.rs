@@ -17,6 +17,7 @@ mod start;
 
 use core::fmt::Write;
 use report::Report;
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use start::Strings;
 
@@ -36,6 +37,9 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     sections::strings(&mut report, environment);
     sections::listing(&mut report);
     sections::record(&mut report);
+    if let Ok(log) = kmsg(OFlags::RDONLY | OFlags::NONBLOCK) {
+        sections::log(&mut report, &log);
+    }
     let proc = place::Place::proc();
     sections::proc(&mut report, &proc, &fds);
     sections::memory_at_end(&mut report, &proc);
@@ -64,26 +68,26 @@ fn announce(first_ns: u64) {
     say(format_args!("guest: first instruction {} ns ago at {first_ns}", now_ns.saturating_sub(first_ns)));
 }
 
-/// Writes one line to the kernel's log, through a device node of its own where there is none.
+/// Writes one line to the kernel's log.
 fn say(line: core::fmt::Arguments<'_>) {
     let mut text = Text { bytes: [0; 256], length: 0 };
     let _ = text.write_fmt(line);
-    let kmsg = rustix::fs::open(c"/dev/kmsg", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).or_else(|_| {
-        let node = c"/.guest-kmsg";
-        rustix::fs::mknodat(
-            CWD,
-            node,
-            FileType::CharacterDevice,
-            Mode::from_raw_mode(0o600),
-            rustix::fs::makedev(1, 11),
-        )?;
-        let kmsg = rustix::fs::open(node, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        rustix::fs::unlink(node)?;
-        kmsg
-    });
-    if let Ok(kmsg) = kmsg {
+    if let Ok(kmsg) = kmsg(OFlags::WRONLY) {
         let _ = rustix::io::write(kmsg, text.bytes.get(..text.length).unwrap_or_default());
     }
+}
+
+/// Opens the kernel's log, through a device node of its own where there is none.
+fn kmsg(flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let open = |path: &core::ffi::CStr| rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty());
+    open(c"/dev/kmsg").or_else(|_| {
+        let node = c"/.guest-kmsg";
+        let (mode, device) = (Mode::from_raw_mode(0o600), rustix::fs::makedev(1, 11));
+        rustix::fs::mknodat(CWD, node, FileType::CharacterDevice, mode, device)?;
+        let kmsg = open(node);
+        rustix::fs::unlink(node)?;
+        kmsg
+    })
 }
 
 /// Says why and switches the machine off.

@@ -77,6 +77,25 @@ pub fn record(report: &mut Report<'_>) {
     report.raw(b"\n");
 }
 
+/// Section `log`: bootstrap's lines in the kernel's log, whatever the console was told to leave out.
+///
+/// Each read of /dev/kmsg gives one record, `LEVEL,SEQUENCE,TIME,FLAGS;TEXT` (Documentation/ABI/testing/dev-kmsg).
+pub fn log(report: &mut Report<'_>, kmsg: impl AsFd) {
+    report.section("log");
+    let mut buffer = [0; 8192];
+    while let Ok(length) = rustix::io::read(&kmsg, &mut buffer[..]) {
+        let line = buffer.get(..length).and_then(|record| record.split(|byte| *byte == b'\n').next());
+        let line = line.unwrap_or_default();
+        if length == 0 {
+            break;
+        }
+        if line.windows(14).any(|part| part == b"initoverlayfs:") {
+            report.escaped(line);
+            report.raw(b"\n");
+        }
+    }
+}
+
 /// Everything proc knows: `cmdline`, `version`, `status`, `meminfo`, `fds`, `links`, `mountinfo`, `processes`.
 pub fn proc(report: &mut Report<'_>, proc: &Place, fds: &[bool]) {
     let mut buffer = [0; 16 * 1024];
@@ -156,8 +175,10 @@ fn processes(report: &mut Report<'_>, proc: &Place) {
 
 /// Sections `meminfo-end` and `zoneinfo-end`, once no child is left that could still be freeing the initramfs.
 ///
-/// From Linux 6.7 freed pages may stay on a processor's own list, which grows to an eighth of the zone and which MemFree
-/// leaves out (mm/page_alloc.c, `nr_pcp_high()`); zoneinfo counts them.
+/// Freed pages go to a list of the processor that frees them, and MemFree leaves those lists out. Up to Linux 6.6 a list holds
+/// about the zone's low watermark; from 6.7 it grows while pages are freed in a row, to an eighth of the zone's pages shared
+/// by the node's processors (commit 90b41691b988; mm/page_alloc.c of Linux 6.12, `nr_pcp_high()` and `zone_highsize()`
+/// with MIN_PERCPU_PAGELIST_HIGH_FRACTION). `count:` of zoneinfo is a list's length in pages.
 pub fn memory_at_end(report: &mut Report<'_>, proc: &Place) {
     while rustix::process::wait(rustix::process::WaitOptions::empty()).is_ok() {}
     let mut buffer = [0; 32 * 1024];

@@ -1,0 +1,90 @@
+//! The rows of `target/fault.json`.
+
+use crate::case::{Fault, On};
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use tests::Result;
+use tests::image::Place;
+use tests::kernel::{Kernel, checkout};
+
+/// One boot.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    source: &'static str,
+    kernel: String,
+    arch: String,
+    expected: String,
+    seen: String,
+    ms: u64,
+    ok: bool,
+}
+
+static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
+
+/// The word for a place.
+pub const fn source(place: Place) -> &'static str {
+    match place {
+        Place::Partition => "partition",
+        Place::Initramfs => "initramfs",
+    }
+}
+
+/// Boots a fault and notes what came of it. What could not be booted is a row too, and a failure.
+pub fn run(fault: &Fault, kernel: Result<Kernel>, name: &str, place: Place) -> Result<()> {
+    let start = Instant::now();
+    let arch = kernel.as_ref().map(|kernel| kernel.arch.clone()).unwrap_or_default();
+    let mut row = Row {
+        name: fault.name,
+        source: source(place),
+        kernel: name.to_owned(),
+        arch,
+        expected: String::new(),
+        seen: String::new(),
+        ms: 0,
+        ok: false,
+    };
+    let result = kernel.and_then(|kernel| boot(fault, On { kernel, place }, &mut row));
+    row.ms = start.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+    row.ok = result.is_ok();
+    if let (true, Err(error)) = (row.seen.is_empty(), &result) {
+        row.seen = format!("not run: {}", error.to_string().lines().next().unwrap_or_default());
+    }
+    ROWS.lock().unwrap_or_else(PoisonError::into_inner).push(row);
+    result
+}
+
+fn boot(fault: &Fault, on: On, row: &mut Row) -> Result<()> {
+    let mut scene = (fault.scene)(&on)?;
+    row.expected = scene.expected.to_string();
+    let outcome = scene.boot(&on.kernel)?;
+    let log = crate::case::said(&outcome);
+    let failures = log.failures.iter().map(|(step, cause, errno)| format!("{step} failed: {cause} (errno {errno})"));
+    let policy = log.policy.iter().map(|policy| format!("policy {policy}"));
+    let panic = log.panic.iter().map(|panic| format!("panic: {panic}"));
+    let boots = log.next_init_ran().then(|| "boots".to_owned());
+    row.seen = failures.chain(policy).chain(panic).chain(boots).collect::<Vec<_>>().join("; ");
+    if row.seen.is_empty() {
+        row.seen = format!("nothing of ours; {:?}", outcome.end);
+    }
+    scene.judge(&outcome)
+}
+
+/// Writes the rows to `target/fault.json`, as a whole or not at all.
+///
+/// # Errors
+/// If writing fails.
+pub fn write() -> Result<()> {
+    let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+    rows.sort_by(|a, b| (a.name, &a.kernel, a.source).cmp(&(b.name, &b.kernel, b.source)));
+    let folder = checkout().join("target");
+    let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+    serde_json::to_writer_pretty(&mut file, &*rows)?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(Path::new("fault.json")))?;
+    Ok(())
+}
