@@ -25,19 +25,19 @@ demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
 demo,test gcc compiles the C part of zstd and links imagegen
 demo,test libc6-dev for the same
-demo,test cpio reads the reference initramfs
-demo,test zstd reference of the tests and of the comparison
+test cpio reads the reference initramfs
+test zstd reference of the tests and of the comparison
 test lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source
 test bzip2 reference of the tests
 test e2fsprogs file systems that hold an image
-demo,test gcc-aarch64-linux-gnu compiles the tuned kernel
-demo,test make for the same
-demo,test flex for the same
-demo,test bison for the same
-demo,test bc for the same
-demo,test libssl-dev for the same
+test gcc-aarch64-linux-gnu compiles the tuned kernel
+test make for the same
+test flex for the same
+test bison for the same
+test bc for the same
+test libssl-dev for the same
 LIST
 }
 
