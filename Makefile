@@ -20,6 +20,14 @@ $(PROGRAMS): target/release/bootstrap-%:
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
 
+# One step after the other: what is built needs what is installed.
+demo: setup-demo
+	@tests/setup/demo.sh target/demo
+	@echo "building imagegen, bootstrap and the demo (a minute or two, the first time)"
+	@$(MAKE) --no-print-directory imagegen target/release/bootstrap-aarch64
+	@tests/setup/program.sh guest aarch64 > /dev/null
+	@cargo run --release --locked --quiet --package tests --bin demo
+
 # All tests: pure logic on the host, boots of real kernels, every failure once.
 test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null

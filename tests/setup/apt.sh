@@ -23,6 +23,7 @@ demo,test fakeroot device nodes in an image without root
 demo,test rustc-web compiles bootstrap for every architecture
 demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
+demo,test ca-certificates lets cargo fetch crates
 demo,test gcc compiles the C part of zstd and links imagegen
 demo,test libc6-dev for the same
 test cpio reads the reference initramfs
@@ -66,6 +67,14 @@ if [ "$(id -u)" != 0 ]; then
     }
     root=sudo
 fi
-$root apt-get -qq update
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "installing$missing"
 # shellcheck disable=SC2086
-$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+{ $root apt-get -qq update && $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $missing; } \
+    > "$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    echo "apt.sh: the packages could not be installed" >&2
+    echo "  as root: apt-get update && apt-get install$missing" >&2
+    exit 1
+}
