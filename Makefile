@@ -20,13 +20,14 @@ $(PROGRAMS): target/release/bootstrap-%:
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
 
-# One step after the other: what is built needs what is installed.
+# One step after the other: what is built needs what is installed. One call of cargo, so that nothing is built twice.
 demo: setup-demo
 	@tests/setup/demo.sh target/demo
 	@echo "building imagegen, bootstrap and the demo (a minute or two, the first time)"
-	@$(MAKE) --no-print-directory imagegen target/release/bootstrap-aarch64
+	@cargo build --release --locked --quiet --package imagegen --package tests --bin imagegen --bin demo
+	@$(MAKE) --no-print-directory target/release/bootstrap-aarch64
 	@tests/setup/program.sh guest aarch64 > /dev/null
-	@cargo run --release --locked --quiet --package tests --bin demo
+	@target/release/demo
 
 # All tests: pure logic on the host, boots of real kernels, every failure once.
 test: setup-test bootstrap imagegen

@@ -299,9 +299,8 @@ fn gain(runs: &Runs, stripped: &Runs) -> Result<String> {
     };
     let (with, without) = (of(runs)?, of(stripped)?);
     Ok(format!(
-        "Modules signed by Debian take {} ms, stripped {} ms (`strip = true` in the board's [modules]; off by default, because \
-         a kernel may insist on signatures). Compared step by step:\n  \
-         $ {IMAGEGEN} report {FOLDER}/runs.json {FOLDER}/runs-strip.json",
+        "Modules signed by Debian: {} ms, stripped: {} ms (`strip = true` in the board's [modules], off by default).\n\
+         Step by step: {IMAGEGEN} report {FOLDER}/runs.json {FOLDER}/runs-strip.json",
         milliseconds(with),
         milliseconds(without),
     ))
