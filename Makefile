@@ -4,6 +4,8 @@ ARCHITECTURES := aarch64 armv7 x86_64
 PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
+# What is built needs what is installed, also with make -j.
+.NOTPARALLEL:
 .PHONY: demo test unit boot fault bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
 
 setup-test setup-demo setup-fuzz: setup-%:
@@ -19,6 +21,15 @@ $(PROGRAMS): target/release/bootstrap-%:
 
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
+
+# One call of cargo, so that nothing is built twice.
+demo: setup-demo
+	@tests/setup/demo.sh target/demo
+	@echo "building imagegen, bootstrap and the demo (a minute or two, the first time)"
+	@cargo build --release --locked --quiet --package imagegen --package tests --bin imagegen --bin demo
+	@$(MAKE) --no-print-directory target/release/bootstrap-aarch64
+	@tests/setup/program.sh guest aarch64 > /dev/null
+	@target/release/demo
 
 # All tests: pure logic on the host, boots of real kernels, every failure once.
 test: setup-test bootstrap imagegen

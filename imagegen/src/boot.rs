@@ -164,7 +164,12 @@ impl Watcher {
     }
 }
 
-/// The terminal's settings, which QEMU changes and cannot put back when it is killed.
+/// What a guest may have left behind, put right: the whole screen scrolls and the cursor is below everything on it; no
+/// colours, no line-drawing characters, no insert mode; the cursor is seen (ECMA-48, and VT100 for the first and last).
+const NORMAL: &str = "\x1b[r\x1b[999B\x1b[0m\x1b(B\x1b[4l\x1b[?25h\n";
+
+/// The terminal's settings, which QEMU changes and cannot put back when it is killed, and its state, which the guest
+/// changes.
 struct Terminal(Option<Termios>);
 
 impl Terminal {
@@ -178,6 +183,9 @@ impl Drop for Terminal {
         if let Some(settings) = &self.0 {
             // Nothing better can be done about a terminal that has gone.
             let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
+            if io::stdout().is_terminal() {
+                let _ = io::stdout().write_all(NORMAL.as_bytes());
+            }
         }
     }
 }

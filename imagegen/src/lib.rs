@@ -21,6 +21,7 @@ pub mod modules;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod table;
 pub mod tree;
 
 pub use error::{Error, Kind, Result};

@@ -34,6 +34,8 @@ pub struct Runs {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
+    /// When the kernel started `/init`, in microseconds of its clock.
+    pub run_init_us: Option<u64>,
     /// Microseconds from the kernel's "Run /init" to the start of the next init.
     pub exec_after_us: Option<u64>,
     /// Free RAM in KiB when the next init started.
@@ -74,6 +76,7 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
 impl Run {
     fn new(log: &Log) -> Self {
         Run {
+            run_init_us: log.run_init_us,
             exec_after_us: log.exec_after_us(),
             free_ram_kib: log.exec.as_ref().and_then(|exec| exec.free_ram_kib),
             steps: log.rows.iter().map(|row| (row.name.clone(), row.duration_us)).collect(),
@@ -155,6 +158,7 @@ pub(crate) mod tests {
     /// Two boots; the second is `later` microseconds slower in step mount.
     pub(crate) fn example(later: u64) -> Runs {
         let run = |mount: u64| Run {
+            run_init_us: Some(39_400),
             exec_after_us: Some(600 + mount),
             free_ram_kib: Some(900_000),
             steps: vec![

@@ -2,6 +2,7 @@
 
 use crate::boot::console::milliseconds;
 use crate::measure::{Runs, median};
+use crate::table::table;
 use std::fmt::Write;
 
 /// The row over all steps.
@@ -26,7 +27,7 @@ impl Sample {
 pub fn markdown(sets: &[(String, Runs)]) -> String {
     let mut text = String::new();
     for (title, runs) in sets {
-        text += &table(title, runs);
+        text += &medians(title, runs);
     }
     if let Some(((control_title, control), candidates)) = sets.split_first() {
         for (title, candidate) in candidates {
@@ -61,15 +62,13 @@ fn samples(runs: &Runs) -> Vec<(String, Sample)> {
     steps.chain(Sample::of(&total).map(|sample| (TOTAL.to_owned(), sample))).collect()
 }
 
-fn table(title: &str, runs: &Runs) -> String {
-    let mut text = format!("**{title}**: {}\n\n| step | median ms | spread ms |\n|---|---:|---:|\n", conditions(runs));
-    for (name, sample) in samples(runs) {
-        let (median, spread) = (milliseconds(sample.median), milliseconds(sample.most - sample.least));
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "| {name} | {median} | {spread} |");
-    }
-    text.push('\n');
-    text
+fn medians(title: &str, runs: &Runs) -> String {
+    let row = |(name, sample): (String, Sample)| {
+        vec![name, milliseconds(sample.median), milliseconds(sample.most - sample.least)]
+    };
+    let rows: Vec<Vec<String>> = samples(runs).into_iter().map(row).collect();
+    let table = table(&["step", "median ms", "spread ms"], &rows);
+    format!("**{title}**: {}\n\n{table}\n", conditions(runs))
 }
 
 fn comparison(control_title: &str, control: &Runs, title: &str, candidate: &Runs) -> String {
@@ -82,37 +81,32 @@ fn comparison(control_title: &str, control: &Runs, title: &str, candidate: &Runs
     differ("board", &candidate.board, &control.board);
     differ("kernel", &candidate.kernel, &control.kernel);
     differ("content", &candidate.input_sha256, &control.input_sha256);
-    text.push_str(
-        "\n\n| step | control ms | candidate ms | change ms | change | verdict |\n|---|---:|---:|---:|---:|---|\n",
-    );
     let (before, after) = (samples(control), samples(candidate));
     let find = |list: &[(String, Sample)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, sample)| *sample);
     let is_new = |(name, _): &&(String, Sample)| find(&before, name).is_none();
-    for (name, _) in before.iter().chain(after.iter().filter(is_new)) {
-        let _ = writeln!(text, "| {name} | {} |", row(find(&before, name), find(&after, name)));
-    }
-    text.push('\n');
-    text
+    let names = before.iter().chain(after.iter().filter(is_new)).map(|(name, _)| name);
+    let rows: Vec<Vec<String>> = names.map(|name| row(name, find(&before, name), find(&after, name))).collect();
+    let table = table(&["step", "control ms", "candidate ms", "change ms", "change", "verdict"], &rows);
+    format!("{text}\n\n{table}\n")
 }
 
-fn row(control: Option<Sample>, candidate: Option<Sample>) -> String {
-    match (control, candidate) {
+fn row(name: &str, control: Option<Sample>, candidate: Option<Sample>) -> Vec<String> {
+    let cell = |sample: Option<Sample>| sample.map_or_else(|| "-".to_owned(), |sample| milliseconds(sample.median));
+    let (change, share, verdict) = match (control, candidate) {
         (Some(control), Some(candidate)) => {
             let (was, is) = (control.median, candidate.median);
             let sign = if is < was { "-" } else { "+" };
-            let percent = if was == 0 {
+            let share = if was == 0 {
                 "-".to_owned()
             } else {
                 format!("{sign}{:.1} %", is.abs_diff(was) as f64 * 100.0 / was as f64)
             };
-            let change = milliseconds(is.abs_diff(was));
-            let verdict = verdict(control, candidate);
-            format!("{} | {} | {sign}{change} | {percent} | {verdict}", milliseconds(was), milliseconds(is))
+            (sign.to_owned() + &milliseconds(is.abs_diff(was)), share, verdict(control, candidate))
         }
-        (Some(control), None) => format!("{} | - | - | - | gone", milliseconds(control.median)),
-        (None, Some(candidate)) => format!("- | {} | - | - | new", milliseconds(candidate.median)),
-        (None, None) => "- | - | - | - | -".to_owned(),
-    }
+        (Some(_), None) => ("-".to_owned(), "-".to_owned(), "gone"),
+        (None, _) => ("-".to_owned(), "-".to_owned(), "new"),
+    };
+    vec![name.to_owned(), cell(control), cell(candidate), change, share, verdict.to_owned()]
 }
 
 /// A change is one only where the two ranges do not touch.
@@ -135,8 +129,8 @@ mod tests {
     fn one_set_is_a_table() {
         let text = markdown(&[("runs.json".into(), example(4))]);
         assert!(text.starts_with("**runs.json**: board qemu-arm64, kernel 6.12.1, n = 2, 1 instruction = 1 ns\n"));
-        assert!(text.contains("| mount | 0.200 | 0.004 |\n"), "{text}");
-        assert!(text.contains("| Run /init to next init | 0.800 | 0.004 |\n"), "{text}");
+        assert!(text.contains("| mount                  |     0.200 |     0.004 |\n"), "{text}");
+        assert!(text.contains("| Run /init to next init |     0.800 |     0.004 |\n"), "{text}");
     }
 
     #[test]
@@ -147,8 +141,9 @@ mod tests {
             run.steps.remove(1);
         }
         let text = markdown(&[("old".into(), example(4)), ("new".into(), slower)]);
-        assert!(text.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | slower |"), "{text}");
-        assert!(text.contains("| module erofs | 45.000 | - | - | - | gone |"), "{text}");
-        assert!(text.contains("| exec | 0.030 | 0.030 | +0.000 | +0.0 % | same |"), "{text}");
+        let squeezed: String = text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        assert!(squeezed.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | slower |"), "{text}");
+        assert!(squeezed.contains("| module erofs | 45.000 | - | - | - | gone |"), "{text}");
+        assert!(squeezed.contains("| exec | 0.030 | 0.030 | +0.000 | +0.0 % | same |"), "{text}");
     }
 }

@@ -24,11 +24,12 @@ demo,test fakeroot device nodes in an image without root
 demo,test rustc-web compiles bootstrap for every architecture
 demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
+demo,test,fuzz ca-certificates lets cargo fetch crates
 demo,test,fuzz gcc compiles the C part of zstd and links imagegen
 demo,test,fuzz libc6-dev for the same
-demo,test cpio reads the reference initramfs
-demo,test zstd reference of the tests and of the comparison
 fuzz g++ compiles libFuzzer
+test cpio reads the reference initramfs
+test zstd reference of the tests and of the comparison
 test lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source
@@ -38,12 +39,12 @@ test dosfstools for the same
 test f2fs-tools for the same
 test xfsprogs for the same
 test btrfs-progs for the same
-demo,test gcc-aarch64-linux-gnu compiles the tuned kernel
-demo,test make for the same
-demo,test flex for the same
-demo,test bison for the same
-demo,test bc for the same
-demo,test libssl-dev for the same
+test gcc-aarch64-linux-gnu compiles the tuned kernel
+test make for the same
+test flex for the same
+test bison for the same
+test bc for the same
+test libssl-dev for the same
 LIST
 }
 
@@ -72,6 +73,14 @@ if [ "$(id -u)" != 0 ]; then
     }
     root=sudo
 fi
-$root apt-get -qq update
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+echo "installing$missing"
 # shellcheck disable=SC2086
-$root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+{ $root apt-get -qq update && $root env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $missing; } \
+    > "$log" 2>&1 || {
+    tail -n 20 "$log" >&2
+    echo "apt.sh: the packages could not be installed" >&2
+    echo "  as root: apt-get update && apt-get install$missing" >&2
+    exit 1
+}

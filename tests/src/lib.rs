@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod content;
 pub mod cpio;
+pub mod demo;
 pub mod image;
 pub mod kernel;
 pub mod report;

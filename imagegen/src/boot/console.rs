@@ -267,12 +267,17 @@ impl fmt::Display for Log {
         let base = self.run_init_us;
         let since = |at: Option<u64>| at.zip(base).and_then(|(at, base)| at.checked_sub(base));
         let cell = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), milliseconds);
-        writeln!(f, "{:<24} {:>10} {:>10} {:>10}", "step", "start ms", "took ms", "end ms")?;
+        let width = self.rows.iter().map(|row| row.name.len()).fold(24, usize::max);
+        writeln!(f, "{:<width$} {:>10} {:>10} {:>10}", "step", "start ms", "took ms", "end ms")?;
         for row in &self.rows {
             let start = row.ended_us.and_then(|end| end.checked_sub(row.duration_us));
             let (start, end) = (cell(since(start)), cell(since(row.ended_us)));
-            let line =
-                format!("{:<24} {start:>10} {:>10} {end:>10}  {}", row.name, milliseconds(row.duration_us), row.note);
+            let line = format!(
+                "{:<width$} {start:>10} {:>10} {end:>10}  {}",
+                row.name,
+                milliseconds(row.duration_us),
+                row.note
+            );
             writeln!(f, "{}", line.trim_end())?;
         }
         for (step, cause, errno) in &self.failures {
@@ -329,6 +334,14 @@ mod tests {
              exec                         45.570      0.030     45.600  /init\n\
              0 ms = the kernel's \"Run /init\", at 39.400 ms of its clock"
         );
+    }
+
+    #[test]
+    fn a_long_name_moves_no_column() {
+        let log = log("initoverlayfs: module virtio_pci_modern_dev 22140 us\ninitoverlayfs: mount 7 us\n");
+        let text = log.to_string();
+        let ends: Vec<usize> = text.lines().take(3).map(|line| line.trim_end().len()).collect();
+        assert_eq!(ends, [61; 3], "{text}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The next init of the tests: says when it started, reports over virtio-serial what it was started with, switches off.
 //!
 //! Works the same as the `/init` of a classic cpio, so that a boot through bootstrap can be compared with the kernel's
-//! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report.
+//! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report. Also the
+//! demo's probe: its first two lines in the kernel's log say when it started and how much memory was free.
 //!
 //! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
 //! `guest=silent` sends no report.
@@ -24,13 +25,15 @@ use start::Strings;
 /// The whole program; called by `start` with the time of the first instruction.
 fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     let fds = sections::open_fds();
-    announce(first_ns);
     let memory = rustix::system::sysinfo();
+    let free_kib = u64::from(memory.freeram) * u64::from(memory.mem_unit) / 1024;
+    announce(first_ns);
+    say(format_args!("guest: {free_kib} KiB free"));
     let mut report = Report::new();
     report.section("start");
     report.line(format_args!("first_ns {first_ns}"));
     report.line(format_args!("pid {}", rustix::process::getpid().as_raw_nonzero()));
-    report.line(format_args!("free_ram_kib {}", u64::from(memory.freeram) * u64::from(memory.mem_unit) / 1024));
+    report.line(format_args!("free_ram_kib {free_kib}"));
     report.section("argv");
     sections::strings(&mut report, arguments);
     report.section("environ");
