@@ -113,7 +113,7 @@ fn boots(kernel: &Kernel, place: Place, root: &str, handover: Handover) -> Resul
 
 /// What a next init is started with is what the kernel gives `/init` of a classic initramfs.
 fn same_start(found: &Report, expected: &Report) -> Result<()> {
-    for section in ["argv", "environ", "cmdline", "links", "processes"] {
+    for section in ["argv", "environ", "cmdline", "console", "links", "processes"] {
         equal(section, &found.lines(section), &expected.lines(section))?;
     }
     let on_console: BTreeSet<String> = ["0", "1", "2"].map(|fd| format!("{fd} /dev/console")).into();

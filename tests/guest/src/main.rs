@@ -38,6 +38,7 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     sections::strings(&mut report, arguments);
     report.section("environ");
     sections::strings(&mut report, environment);
+    sections::console(&mut report);
     sections::listing(&mut report);
     sections::record(&mut report);
     if let Ok(log) = kmsg(OFlags::RDONLY | OFlags::NONBLOCK) {

@@ -129,6 +129,19 @@ pub fn proc(report: &mut Report<'_>, proc: &Place, fds: &[bool]) {
     processes(report, proc);
 }
 
+/// Section `console`: whether descriptors 0 to 2 are this root's `/dev/console`; the link in proc says the same of the console of
+/// a root that was left.
+pub fn console(report: &mut Report<'_>) {
+    report.section("console");
+    let console = rustix::fs::stat(c"/dev/console").map(|stat| (stat.st_dev, stat.st_ino)).ok();
+    for number in 0..3 {
+        // SAFETY: only asks what is open under the number; the borrow does not outlive the call.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        let open = rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        report.line(format_args!("{number} {}", if open.is_some() && open == console { "same" } else { "other" }));
+    }
+}
+
 fn path_of(number: &mut rustix::path::DecInt) -> &core::ffi::CStr {
     number.as_c_str()
 }

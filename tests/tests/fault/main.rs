@@ -149,6 +149,8 @@ const FAULTS: &[Fault] = &[
     fault("no_dev_console", Everywhere, start::no_console),
     fault("no_dev_console_anywhere", Everywhere, start::no_console_anywhere),
     fault("memory_64_mib", Everywhere, |on| start::memory(on, 64)),
+    fault("memory_128_mib", Everywhere, |on| start::memory(on, 128)),
+    fault("initramfs_larger_than_memory", Initramfs, start::larger_than_memory),
     fault("root_on_the_command_line", Everywhere, |on| command_line::boots(on, b"root=/dev/sda1 ro")),
     fault("command_line_with_quotes", Everywhere, |on| command_line::boots(on, b"a=\"b c\" \"d e\" \"unfinished")),
     fault("command_line_not_utf8", Everywhere, |on| command_line::boots(on, b"word=\xff\xfe\x80 caf\xe9")),
