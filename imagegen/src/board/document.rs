@@ -46,6 +46,8 @@ pub(super) struct Document {
     pub(super) root: Node,
     /// Paths of values left out.
     pub(super) refused: Vec<String>,
+    /// Whether a parent is missing, and nobody knows what it would say.
+    orphan: bool,
     problems: Vec<(Place, String)>,
 }
 
@@ -57,11 +59,12 @@ impl Document {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
         let root = Node { place: Place { file: 0, line: 1 }, value: Value::Table(BTreeMap::new()) };
-        let mut document = Document { files: vec![path.to_owned()], root, refused: Vec::new(), problems: Vec::new() };
+        let mut document =
+            Document { files: vec![path.to_owned()], root, refused: Vec::new(), orphan: false, problems: Vec::new() };
         let mut parent = document.add(&text);
         while let Some((place, name)) = parent.take() {
-            let path = path.with_file_name(format!("{name}.toml"));
             let last = document.files.last().cloned().unwrap_or_default();
+            let path = super::find::parent(&last, &name);
             if document.files.contains(&path) {
                 let chain = document.files.iter().chain([&path]).map(|file| file.display().to_string());
                 document.problem(place, "inherit", format!("a cycle: {}", chain.collect::<Vec<_>>().join(" -> ")));
@@ -72,13 +75,11 @@ impl Document {
                     document.files.push(path);
                     parent = document.add(&text);
                 }
-                Err(error) if !path.exists() => {
-                    let known = super::find::names_in(last.parent().unwrap_or(Path::new("")), |_| true);
-                    let suggestion = super::suggest(&name, known.iter().map(String::as_str));
-                    let text = format!("unknown parent {name:?}{suggestion}: {}", error.what);
+                Err(error) => {
+                    document.orphan = true;
+                    let text = if path.exists() { error.what } else { super::find::no_parent(&last, &name) };
                     document.problem(place, "inherit", text);
                 }
-                Err(error) => document.problem(place, "inherit", error.what),
             }
         }
         Ok(document)
@@ -156,11 +157,11 @@ impl Document {
         self.problems.push((place, one_line(&format!("{key} {text}"))));
     }
 
-    /// Whether a value at or below `path` was refused, so that its absence is no problem of its own.
+    /// Whether a value at or below `path` was refused, or a parent was, so that its absence is no problem of its own.
     pub(super) fn is_refused(&self, path: &str) -> bool {
         let inside =
             |refused: &String| refused.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.refused.iter().any(inside)
+        self.orphan || self.refused.iter().any(inside)
     }
 
     /// The place of the value at `path`, or of the nearest table around it.

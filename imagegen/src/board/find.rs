@@ -35,6 +35,25 @@ pub(super) fn file(name_or_path: &str) -> Result<PathBuf> {
     Err(Error::bad_input(what, hint))
 }
 
+/// The file of the parent that `file` calls `name`: beside it, else in the board folder; so a board of your own can inherit
+/// from one that is shipped, even under its name.
+pub(super) fn parent(file: &Path, name: &str) -> PathBuf {
+    let beside = file.with_file_name(format!("{name}.toml"));
+    if beside.is_file() && beside != file {
+        return beside;
+    }
+    let shipped = folder().join(format!("{name}.toml"));
+    if shipped.is_file() { shipped } else { beside }
+}
+
+/// What to say where there is no such parent.
+pub(super) fn no_parent(file: &Path, name: &str) -> String {
+    let (beside, folder) = (file.parent().unwrap_or(Path::new("")), folder());
+    let known: Vec<String> = [beside, &folder].iter().flat_map(|folder| names_in(folder, |_| true)).collect();
+    let suggestion = super::suggest(name, known.iter().map(String::as_str));
+    format!("unknown parent {name:?}{suggestion}: no {name}.toml beside this file or in {}", folder.display())
+}
+
 /// The board folder.
 fn folder() -> PathBuf {
     if let Some(folder) = std::env::var_os(VARIABLE) {

@@ -154,6 +154,15 @@ fn unknown_parent_and_cycle() {
 }
 
 #[test]
+fn a_board_of_your_own_inherits_from_a_shipped_one() {
+    let board = load_files(&[("qemu-arm64.toml", b"inherit = \"qemu-arm64\"\nname = \"mine\"\n")]).unwrap();
+    assert_eq!((board.name.as_str(), board.slots.len()), ("mine", 1));
+    let text = load_files(&[("b.toml", b"inherit = \"nobody\"\n")]).unwrap_err();
+    assert!(text.contains("b.toml:1: inherit: unknown parent \"nobody\": no nobody.toml beside this file"), "{text}");
+    assert!(!text.contains("missing"), "{text}");
+}
+
+#[test]
 fn shell_lies_beside_the_file_that_names_it() {
     let board =
         load_files(&[("b.toml", format!("{GOOD}[failure]\npolicy = \"shell\"\nshell = \"busybox\"\n").as_bytes())]);
