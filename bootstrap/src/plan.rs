@@ -87,12 +87,7 @@ impl<'a, T: Deserialize<'a>> List<'a, T> {
     /// Whether every item decodes and `accept` takes it.
     fn all(self, accept: impl Fn(&T) -> bool) -> bool {
         let mut items = self.into_iter();
-        while let Some(item) = items.next() {
-            if !accept(&item) {
-                return false;
-            }
-        }
-        items.list.is_empty()
+        items.by_ref().all(|item| accept(&item)) && items.list.is_empty()
     }
 }
 

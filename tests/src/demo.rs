@@ -335,16 +335,11 @@ mod tests {
     fn times_count_from_the_floor() {
         let floor = way("floor", [1_000_000, 1_000_004, 1_000_001], 1000 * 1024);
         let text = summary(&conditions(), &floor, &[way("ours", [1_075_000, 1_075_170, 1_076_000], 999 * 1024 + 512)]);
-        let text = text.unwrap();
+        // One space between words: how wide a column is depends on its heading.
+        let text = text.unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains("kernel 6.1, n = 3, "), "{text}");
-        assert!(
-            text.contains("| floor     |    0.000 |     0.004 |    24.0 |             500 |    32000500 |"),
-            "{text}"
-        );
-        assert!(
-            text.contains("| ours      |   75.169 |     1.000 |    24.5 |             500 |    32000500 |"),
-            "{text}"
-        );
+        assert!(text.contains("| floor | 0.000 | 0.004 | 24.0 | 500 | 32000500 |"), "{text}");
+        assert!(text.contains("| ours | 75.169 | 1.000 | 24.5 | 500 | 32000500 |"), "{text}");
     }
 
     #[test]
