@@ -34,6 +34,9 @@ pub enum Where {
     /// On a partition, with every kernel that takes a disk while it runs (`CONFIG_HOTPLUG_PCI_PCIE`; Debian's armmp and the
     /// tuned kernel are without).
     HotPlug,
+    /// With every kernel that is started with a longer command line than it keeps. On x86 the kernel's header tells the
+    /// bootloader how much it takes (2047 bytes), and QEMU gets no kernel started with more.
+    LongLine,
 }
 
 impl Where {
@@ -44,6 +47,7 @@ impl Where {
             Where::Partition => place == Place::Partition,
             Where::Initramfs => place == Place::Initramfs,
             Where::Modular => kernel != "arm64-tuned",
+            Where::LongLine => kernel != "x86_64-6.1",
             Where::HotPlug => place == Place::Partition && !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
         }
     }

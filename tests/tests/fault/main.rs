@@ -16,7 +16,7 @@ mod results;
 mod slots;
 mod start;
 
-use case::Where::{Everywhere, HotPlug, Initramfs, Modular, Partition};
+use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, Partition};
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
 use image::field;
@@ -155,8 +155,8 @@ const FAULTS: &[Fault] = &[
     fault("command_line_with_quotes", Everywhere, |on| command_line::boots(on, b"a=\"b c\" \"d e\" \"unfinished")),
     fault("command_line_not_utf8", Everywhere, |on| command_line::boots(on, b"word=\xff\xfe\x80 caf\xe9")),
     fault("command_line_of_900_bytes", Everywhere, |on| command_line::long(on, 900)),
-    fault("command_line_of_2_kib", Everywhere, |on| command_line::long(on, 2048)),
-    fault("command_line_of_4_kib", Everywhere, |on| command_line::long(on, 4096)),
+    fault("command_line_of_2_kib", Everywhere, |on| command_line::long(on, 2000)),
+    fault("command_line_of_4_kib", LongLine, |on| command_line::long(on, 4096)),
     fault("command_line_quiet", Everywhere, |on| command_line::quiet(on, b"quiet")),
     fault("command_line_loglevel_0", Everywhere, |on| command_line::quiet(on, b"loglevel=0")),
     fault("command_line_quiet_and_a_refusal", Everywhere, command_line::quiet_shows_errors),
