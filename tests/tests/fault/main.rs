@@ -208,6 +208,7 @@ fn main() {
     if matrix
         && !arguments.list
         && arguments.filter.is_none()
+        && arguments.skip.is_empty()
         && let Err(error) = results::write()
     {
         eprintln!("target/fault.json not written: {error}");
