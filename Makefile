@@ -36,7 +36,7 @@ test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/run.sh unit boot fault
 
-# Every failure with every kernel and source it makes sense for, into target/fault.json; most of an hour on two cores.
+# Every failure with every kernel and source it makes sense for, into target/fault.json; an hour or more on two cores.
 fault: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_MATRIX=1 tests/setup/run.sh fault

@@ -64,7 +64,7 @@ pub fn cut(on: &On, length: impl FnOnce(usize) -> usize) -> Result<Scene> {
 }
 
 pub fn longer(on: &On) -> Result<Scene> {
-    changed(on, |bytes| bytes.push(0), "1 bytes too many")
+    changed(on, |bytes| bytes.push(0), "longer than its header says")
 }
 
 /// One bit of a byte, counted from the start.
@@ -83,7 +83,7 @@ pub fn payload_flipped(on: &On, percent: usize) -> Result<Scene> {
 
 pub fn version(on: &On, version: u32) -> Result<Scene> {
     let set = |bytes: &mut Vec<u8>| bytes[4..8].copy_from_slice(&version.to_le_bytes());
-    changed(on, set, &format!("unknown format version {version}"))
+    changed(on, set, "unknown format version")
 }
 
 /// A record is sealed in the same envelope.
