@@ -82,7 +82,8 @@ fn say(line: core::fmt::Arguments<'_>) {
 
 fn write(kmsg: rustix::io::Result<OwnedFd>, line: core::fmt::Arguments<'_>) {
     let mut text = Text { bytes: [0; 256], length: 0 };
-    let _ = text.write_fmt(line);
+    // A record that does not end in a newline stays off the console until the next one (vprintk_store()).
+    let _ = text.write_fmt(format_args!("{line}\n"));
     if let Ok(kmsg) = kmsg {
         let _ = rustix::io::write(kmsg, text.bytes.get(..text.length).unwrap_or_default());
     }

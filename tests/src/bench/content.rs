@@ -4,11 +4,11 @@ use crate::cpio::{self, Entry};
 use crate::kernel::{checkout, program};
 use crate::{Failure, Result};
 use bootstrap::crc::crc32;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::BufWriter;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -55,7 +55,7 @@ impl Content {
         }
         let root = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
         let mut found = BTreeMap::new();
-        list(&root, "", &mut found)?;
+        list(&root, "", &mut found, &mut BTreeSet::new())?;
         let mut content = Self::nothing()?;
         let mut order: Vec<&String> =
             found.iter().filter(|(_, (_, meta))| !meta.is_dir()).map(|(path, _)| path).collect();
@@ -121,15 +121,23 @@ fn entry(path: &str, part: &Part) -> Result<Entry> {
     })
 }
 
-/// Everything below `folder` of `root` by its path.
-fn list(root: &Path, folder: &str, found: &mut BTreeMap<String, (PathBuf, Metadata)>) -> Result<()> {
-    for entry in std::fs::read_dir(root.join(folder))? {
-        let entry = entry?;
+/// Everything below `folder` of `root` by its path, a file with several names once.
+fn list(
+    root: &Path,
+    folder: &str,
+    found: &mut BTreeMap<String, (PathBuf, Metadata)>,
+    seen: &mut BTreeSet<u64>,
+) -> Result<()> {
+    let mut entries = std::fs::read_dir(root.join(folder))?.collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
         let name = entry.file_name().into_string().map_err(|name| format!("{name:?} is not UTF-8"))?;
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
         let meta = std::fs::symlink_metadata(entry.path())?;
         if meta.is_dir() {
-            list(root, &path, found)?;
+            list(root, &path, found, seen)?;
+        } else if meta.nlink() > 1 && !seen.insert(meta.ino()) {
+            continue;
         }
         found.insert(path, (entry.path(), meta));
     }
