@@ -5,7 +5,8 @@ use super::content::{Compression, Content};
 use super::figures::Target;
 use super::machine::{Boot, build, classic, kernel_root, repeat, sample};
 use super::sample::Sample;
-use super::table::{Table, mb, ms, percent};
+use super::steps;
+use super::table::{Table, mb, ms};
 use crate::Result;
 use imagegen::boot::qemu::Qemu;
 use std::path::Path;
@@ -15,10 +16,6 @@ const RUNS: usize = 7;
 const FEW_RUNS: usize = 3;
 /// Sizes of the content in MB; the whole tree follows.
 const SWEEP_MB: [u64; 5] = [1, 2, 4, 8, 32];
-/// Pairs of the small and the large image.
-const FLAT_PAIRS: usize = 9;
-/// The two sizes in MiB.
-const FLAT_MIB: [u64; 2] = [8, 1024];
 
 /// The boots that stand for the whole tree, needed again for the sweep.
 struct Whole {
@@ -36,8 +33,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let floor_initrd = bench.path("floor.cpio");
     Content::nothing()?.write(&floor_initrd)?;
     let (ours, whole, floor_ms) = whole(bench, &floor_initrd)?;
-    sweep(bench, &ours, whole, floor_ms)?;
-    flat(bench)
+    sweep(bench, &ours, whole, floor_ms)
 }
 
 /// The whole tree in every form; returns the machine, the samples of the sweep's last row, and the floor.
@@ -85,7 +81,7 @@ fn whole(bench: &mut Bench, floor_initrd: &Path) -> Result<(Qemu, Whole, f64)> {
         }
     }
     bench.print(&table);
-    bench.print(&steps(&boots, &bench.conditions(&boots)));
+    bench.print(&steps::table(&format!("Steps ({})", bench.conditions(&boots)), &[("median us", &boots)]));
     let [plain, _, zstd, _] = <[Sample; 4]>::try_from(samples).map_err(|_| "four compressions")?;
     bench.figures.add("classic_zstd_above_floor_ms", zstd.clone(), Target::None);
     bench.figures.add("initramfs_bytes", Sample::exact(size as f64), Target::AtMost(40_960.0));
@@ -108,30 +104,6 @@ fn row(table: &mut Table, name: &str, boots: &[Boot], floor_ms: f64, loaded: u64
         format!("{:.3}", loaded as f64 / 1e6),
     ]);
     above
-}
-
-/// What each step took, by bootstrap's own lines; the rest of "Run /init" to the first instruction is the kernel's.
-pub fn steps(boots: &[Boot], conditions: &str) -> Table {
-    let mut table = Table::new(format!("Steps ({conditions})"), &["step", "median us", "spread us"]);
-    let mut names: Vec<&str> = Vec::new();
-    for row in boots.iter().flat_map(|boot| &boot.log.rows) {
-        if !names.contains(&row.name.as_str()) {
-            names.push(&row.name);
-        }
-    }
-    let took = |boot: &Boot, wanted: &dyn Fn(&str) -> bool| -> f64 {
-        boot.log.rows.iter().filter(|row| wanted(&row.name)).map(|row| row.duration_us as f64).sum()
-    };
-    let mut add = |name: &str, sample: Sample| {
-        table.row([name.to_owned(), format!("{:.0}", sample.median()), format!("{:.0}", sample.range())]);
-    };
-    for name in names {
-        add(name, sample(boots, |boot| took(boot, &|found| found == name)));
-    }
-    let kernel = |boot: &Boot| boot.exec_ms() * 1e3 - took(boot, &|_| true);
-    add("kernel's two execs", sample(boots, kernel));
-    add("\"Run /init\" to the next init", sample(boots, |boot| boot.exec_ms() * 1e3));
-    table
 }
 
 /// Where it pays: parts of the tree of several sizes.
@@ -161,38 +133,5 @@ fn sweep(bench: &mut Bench, ours: &Qemu, whole: Whole, floor_ms: f64) -> Result<
     let medians = [&whole.ours, &whole.plain, &whole.zstd].map(|sample| ms(sample.median()));
     table.row([mb(whole.bytes), format!(">= {FEW_RUNS}")].into_iter().chain(medians));
     bench.print(&table);
-    Ok(())
-}
-
-/// A small and a large image, booted in turn.
-fn flat(bench: &mut Bench) -> Result<()> {
-    let mut machines = Vec::new();
-    for mib in FLAT_MIB {
-        bench.say(format!("an image of {mib} MiB"));
-        let (plain, out) = (bench.path("flat.cpio"), bench.path(&format!("flat-{mib}")));
-        Content::generated(mib)?.write(&plain)?;
-        machines.push(build("tuned", &bench.tuned, &plain, &out)?);
-        std::fs::remove_file(&plain)?;
-    }
-    bench.say("both in turn");
-    let mut boots: [Vec<Boot>; 2] = Default::default();
-    for _ in 0..FLAT_PAIRS {
-        for (machine, boots) in machines.iter().zip(&mut boots) {
-            boots.extend(repeat(machine, 1)?);
-        }
-    }
-    let title = format!("Image size and \"Run /init\" to the next init ({})", bench.conditions(&boots[0]));
-    let mut table = Table::new(title, &["image", "ms", "spread"]);
-    for (mib, boots) in FLAT_MIB.iter().zip(&boots) {
-        let exec = sample(boots, Boot::exec_ms);
-        table.row([format!("{mib} MiB"), ms(exec.median()), percent(exec.spread())]);
-    }
-    bench.print(&table);
-    let [small, large] = &boots;
-    let ratios = small.iter().zip(large).map(|(small, large)| large.exec_ms() / small.exec_ms());
-    bench.figures.add("flat_ratio", Sample::new(ratios.collect()), Target::Within(0.01));
-    for mib in FLAT_MIB {
-        std::fs::remove_dir_all(bench.path(&format!("flat-{mib}")))?;
-    }
     Ok(())
 }

@@ -12,14 +12,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Size of a generated file.
-const GENERATED_BYTES: usize = 1 << 20;
-
 /// A file of the content, read when it is written.
 enum Part {
     Made(Entry),
     Host(PathBuf, Metadata),
-    Generated(u64),
+    /// Seed and size.
+    Generated(u64, u64),
 }
 
 /// A file tree with the guest as `/init`, whose log works without a mount.
@@ -74,14 +72,14 @@ impl Content {
         Ok(content)
     }
 
-    /// `mib` generated files of 1 MiB that no compressor gains on; the same on every run.
+    /// `files` generated files of `bytes` each that no compressor gains on; the same on every run.
     ///
     /// # Errors
     /// If the guest does not build.
-    pub fn generated(mib: u64) -> Result<Self> {
+    pub fn generated(files: u64, bytes: u64) -> Result<Self> {
         let mut content = Self::nothing()?;
         content.parts.insert("usr".into(), Part::Made(Entry::folder("usr")));
-        content.parts.extend((0..mib).map(|index| (format!("usr/{index:04}"), Part::Generated(index))));
+        content.parts.extend((0..files).map(|index| (format!("usr/{index:04}"), Part::Generated(index, bytes))));
         Ok(content)
     }
 
@@ -91,7 +89,7 @@ impl Content {
             Part::Made(entry) => entry.data.len() as u64,
             Part::Host(_, meta) if meta.is_file() => meta.len(),
             Part::Host(..) => 0,
-            Part::Generated(_) => GENERATED_BYTES as u64,
+            Part::Generated(_, bytes) => *bytes,
         };
         self.parts.values().map(bytes).sum()
     }
@@ -111,7 +109,7 @@ impl Content {
 fn entry(path: &str, part: &Part) -> Result<Entry> {
     Ok(match part {
         Part::Made(entry) => entry.clone(),
-        Part::Generated(seed) => Entry::file(path, 0o644, noise(*seed)),
+        Part::Generated(seed, bytes) => Entry::file(path, 0o644, noise(*seed, *bytes)),
         Part::Host(_, meta) if meta.is_dir() => Entry { mode: meta.permissions().mode(), ..Entry::folder(path) },
         Part::Host(host, meta) if meta.is_symlink() => {
             let data = std::fs::read_link(host)?.into_os_string().into_vec();
@@ -145,16 +143,15 @@ fn list(
 }
 
 /// A generated file: xorshift64 (Marsaglia 2003), which never reaches 0 from a seed that is not.
-fn noise(seed: u64) -> Vec<u8> {
+fn noise(seed: u64, bytes: u64) -> Vec<u8> {
     let mut state = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(GENERATED_BYTES);
-    while bytes.len() < GENERATED_BYTES {
+    let mut word = || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes
+        state.to_le_bytes()
+    };
+    (0..bytes / 8).flat_map(|_| word()).collect()
 }
 
 /// How a classic initramfs is compressed: with what Debian's initramfs-tools call their compressors with.

@@ -4,10 +4,12 @@
 mod boots;
 mod content;
 mod figures;
+mod flat;
 mod machine;
 mod modules;
 mod sample;
 mod speed;
+mod steps;
 mod table;
 
 use crate::Result;
@@ -39,10 +41,16 @@ pub fn run(sections: &[String]) -> Result<()> {
     let target = checkout().join("target");
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
     let mut bench = Bench { folder, figures: Figures::default(), tuned: get("arm64-tuned")?, stock: get("arm64-6.1")? };
-    let all: [(&str, Section); 4] =
-        [("boots", boots::run), ("modules", modules::run), ("speed", speed::run), ("sizes", sizes)];
+    let all: [(&str, Section); 5] = [
+        ("boots", boots::run),
+        ("flat", flat::run),
+        ("modules", modules::run),
+        ("speed", speed::run),
+        ("sizes", sizes),
+    ];
     if let Some(unknown) = sections.iter().find(|section| !all.iter().any(|(name, _)| name == section)) {
-        return Err(format!("unknown section {unknown}\n  one of boots, modules, speed, sizes; none for all").into());
+        let known = all.map(|(name, _)| name).join(", ");
+        return Err(format!("unknown section {unknown}\n  one of {known}; none for all").into());
     }
     for (name, section) in all {
         if sections.is_empty() || sections.iter().any(|wanted| wanted == name) {

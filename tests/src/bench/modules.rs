@@ -1,9 +1,9 @@
 //! What a distribution's kernel pays for its modules, as they are and stripped.
 
 use super::Bench;
-use super::boots::steps;
 use super::content::Content;
 use super::machine::{Boot, build, repeat, sample};
+use super::steps::took_us;
 use super::table::{Table, ms};
 use crate::Result;
 
@@ -30,12 +30,8 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let mut table = Table::new(title, &["module", "as it is ms", "stripped ms", "gain ms"]);
     let names: Vec<String> =
         signed.iter().take(1).flat_map(|boot| &boot.log.rows).map(|row| row.name.clone()).collect();
-    let took = |boots: &[Boot], wanted: &dyn Fn(&str) -> bool| {
-        let sum = |boot: &Boot| -> f64 {
-            boot.log.rows.iter().filter(|row| wanted(&row.name)).map(|row| row.duration_us as f64 / 1e3).sum()
-        };
-        sample(boots, sum).median()
-    };
+    let took =
+        |boots: &[Boot], wanted: &dyn Fn(&str) -> bool| sample(boots, |boot| took_us(boot, wanted) / 1e3).median();
     let mut add = |name: &str, wanted: &dyn Fn(&str) -> bool| {
         let (before, after) = (took(&signed, wanted), took(&stripped, wanted));
         table.row([name.to_owned(), ms(before), ms(after), ms(before - after)]);
@@ -51,6 +47,5 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let saved = signed_bytes.saturating_sub(stripped_bytes);
     table.row(["mini-initramfs, KiB".to_owned(), kib(signed_bytes), kib(stripped_bytes), kib(saved)]);
     bench.print(&table);
-    bench.print(&steps(&signed, &bench.conditions(&signed)));
     Ok(())
 }
