@@ -41,6 +41,11 @@ fault: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_MATRIX=1 tests/setup/run.sh fault
 
+# Every figure of the README: prints the tables, writes target/bench.json.
+bench: setup-test bootstrap imagegen
+	@tests/setup/kernels.sh > /dev/null
+	@cargo run --release --locked --quiet --package tests --bin bench
+
 unit boot: bootstrap imagegen
 	@tests/setup/run.sh $@
 

@@ -2,16 +2,17 @@
 # Fetches Debian packages of any suite and architecture without touching the system's apt.
 #
 #   debian.sh SUITE ARCH PACKAGE     unpack PACKAGE (an extended regular expression; the newest match), print the folder
+#   debian.sh SUITE ARCH             print the private apt folder, whose apt.conf is for APT_CONFIG
 #
 # A private apt directory per suite and architecture, with this machine's own mirror, proxy and keys, so that a mirror
 # set up by an administrator is honoured and no host name is written here. What was fetched stays in the cache folder
 # ($INITOVERLAYFS_CACHE, else .cache in this checkout) and the next run needs no network.
 set -eu
-suite=$1 arch=$2 package=$3
+suite=$1 arch=$2 package=${3:-}
 here=$(cd "$(dirname "$0")/../.." && pwd)
 cache=${INITOVERLAYFS_CACHE:-$here/.cache}/debian
 unpacked=$cache/$suite-$arch/$(printf '%s' "$package" | tr -cd 'a-z0-9.-')
-if [ -e "$unpacked/.complete" ]; then
+if [ -n "$package" ] && [ -e "$unpacked/.complete" ]; then
     echo "$unpacked"
     exit 0
 fi
@@ -48,6 +49,10 @@ Dir::Cache "$apt";
 CONF
     APT_CONFIG=$apt/apt.conf apt-get -qq update >&2 || fail "cannot read the package lists of $suite ($arch)" "is the network up? A second run needs none."
     touch "$apt/ready"
+fi
+if [ -z "$package" ]; then
+    echo "$apt"
+    exit 0
 fi
 export APT_CONFIG="$apt/apt.conf"
 

@@ -1,5 +1,6 @@
 //! Writes newc archives: classic initramfs, and later members that override what an image's mini-initramfs holds.
 
+use crate::Result;
 use std::io::Write;
 
 /// A file of an archive.
@@ -40,12 +41,28 @@ impl Entry {
 /// One archive with its trailer, padded to 512 bytes so that another can follow.
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut out = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        member(&mut out, index + 1, entry);
-    }
-    member(&mut out, 0, &Entry { path: "TRAILER!!!".into(), mode: 0, data: Vec::new(), device: (0, 0) });
-    out.resize(out.len().next_multiple_of(512), 0);
+    // Writing to a vector cannot fail.
+    let _ = write(&mut out, &mut entries.iter().cloned().map(Ok));
     out
+}
+
+/// Writes one archive as [`archive`] makes it, an entry at a time: its size is not limited by memory.
+///
+/// # Errors
+/// What `entries` fail with; if writing fails.
+pub fn write(out: &mut dyn Write, entries: &mut dyn Iterator<Item = Result<Entry>>) -> Result<()> {
+    let (mut bytes, mut total) = (Vec::new(), 0);
+    for (index, entry) in entries.enumerate() {
+        bytes.clear();
+        // Every member ends on a multiple of four bytes, so its own padding does not depend on what is before it.
+        member(&mut bytes, index + 1, &entry?);
+        out.write_all(&bytes)?;
+        total += bytes.len();
+    }
+    bytes.clear();
+    member(&mut bytes, 0, &Entry { path: "TRAILER!!!".into(), mode: 0, data: Vec::new(), device: (0, 0) });
+    bytes.resize(bytes.len() + (total + bytes.len()).next_multiple_of(512) - (total + bytes.len()), 0);
+    Ok(out.write_all(&bytes)?)
 }
 
 fn member(out: &mut Vec<u8>, inode: usize, entry: &Entry) {

@@ -2,6 +2,7 @@
 //!
 //! Images are made here from their parts, not by `imagegen build`, because the fault tests must break each part.
 
+pub mod bench;
 pub mod boot;
 pub mod content;
 pub mod cpio;

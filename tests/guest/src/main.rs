@@ -66,17 +66,25 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     end("report sent")
 }
 
-/// Writes the first line of all to the kernel's log: when this program's first instruction ran, and how long ago.
+/// Writes the first line of all to the kernel's log: when this program's first instruction ran, and how long ago. The
+/// log is opened before the clock is read again, so that the line's own stamp less that time is the first instruction.
 fn announce(first_ns: u64) {
+    let kmsg = kmsg(OFlags::WRONLY);
     let now_ns = start::monotonic_ns();
-    say(format_args!("guest: first instruction {} ns ago at {first_ns}", now_ns.saturating_sub(first_ns)));
+    let ago_ns = now_ns.saturating_sub(first_ns);
+    write(kmsg, format_args!("guest: first instruction {ago_ns} ns ago at {first_ns}"));
 }
 
 /// Writes one line to the kernel's log.
 fn say(line: core::fmt::Arguments<'_>) {
+    write(kmsg(OFlags::WRONLY), line);
+}
+
+fn write(kmsg: rustix::io::Result<OwnedFd>, line: core::fmt::Arguments<'_>) {
     let mut text = Text { bytes: [0; 256], length: 0 };
-    let _ = text.write_fmt(line);
-    if let Ok(kmsg) = kmsg(OFlags::WRONLY) {
+    // A record that does not end in a newline stays off the console until the next one (vprintk_store()).
+    let _ = text.write_fmt(format_args!("{line}\n"));
+    if let Ok(kmsg) = kmsg {
         let _ = rustix::io::write(kmsg, text.bytes.get(..text.length).unwrap_or_default());
     }
 }
