@@ -9,7 +9,7 @@ use super::steps;
 use crate::Result;
 
 /// Boots of each.
-const RUNS: usize = 9;
+const RUNS: usize = 15;
 /// Files of the content and the size of each. The figure compares the last two, which differ in nothing but size: with
 /// more files the inodes of `/` and `/init` may lie in different blocks, and one more is read.
 const SHAPES: [(u64, u64); 3] = [(8, 1 << 20), (1024, 8 << 10), (1024, 1 << 20)];

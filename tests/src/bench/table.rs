@@ -1,8 +1,8 @@
-//! Plain aligned text: what the README takes over as it is.
+//! Tables with a title: what the README takes over as it is.
 
 use std::fmt;
 
-/// A table under construction: the first column is text, all others are right-aligned; a missing cell is empty.
+/// A table under construction; a missing cell is empty.
 #[derive(Clone, Debug)]
 pub struct Table {
     title: String,
@@ -23,21 +23,9 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column| {
-            let cells = self.rows.iter().filter_map(|row: &Vec<String>| row.get(column));
-            cells.map(|cell: &String| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        writeln!(f, "{}\n", self.title)?;
-        for row in &self.rows {
-            let mut line = String::from("    ");
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                line += &if column == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
-            }
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
+        let (heads, rows) = self.rows.split_first().ok_or(fmt::Error)?;
+        let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+        write!(f, "**{}**\n\n{}", self.title, imagegen::table::table(&heads, rows))
     }
 }
 
@@ -61,10 +49,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_aligned() {
+    fn the_title_stands_above() {
         let mut table = Table::new("Title, n = 5", &["what", "ms"]);
         table.row(["a step", "0.100"]);
-        table.row(["b", "12.000"]);
-        assert_eq!(table.to_string(), "Title, n = 5\n\n    what        ms\n    a step   0.100\n    b       12.000\n");
+        assert_eq!(
+            table.to_string(),
+            "**Title, n = 5**\n\n| what   |    ms |\n| ------ | ----: |\n| a step | 0.100 |\n"
+        );
     }
 }
