@@ -19,9 +19,8 @@ pub const MAX_MODULES: usize = 96;
 pub const MAX_SLOTS: usize = 4;
 /// The most bytes compared at one place of a superblock.
 pub const MAX_PROBE_BYTES: usize = 128;
-/// Bytes at the end of an image that [`Image::tail_crc`] covers: a block, because a shorter end is nothing but the padding of
-/// the last file in most images, and zeros whether written or not.
-pub const TAIL_BYTES: usize = 4096;
+/// Bytes that [`Tail::crc`] covers.
+pub const TAIL_BYTES: usize = 512;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
 
@@ -259,8 +258,18 @@ pub struct Place<'a> {
 pub struct Image<'a> {
     /// The 16 bytes of its superblock's UUID, if the plan belongs to exactly this image.
     pub uuid: Option<&'a [u8]>,
-    /// CRC-32 of the image's last [`TAIL_BYTES`], if pinned: a cheap sign that writing it was not cut short.
-    pub tail_crc: Option<u32>,
+    /// What lies at its end, if pinned.
+    pub tail: Option<Tail>,
+}
+
+/// The last [`TAIL_BYTES`] of an image that are not all zeros, at a multiple of their number: a cheap sign that writing the
+/// image was not cut short. What lies behind them is padding, the same whether written or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Where they lie, in bytes from the start of the image.
+    pub offset: u64,
+    /// Their CRC-32.
+    pub crc: u32,
 }
 
 /// Limits of the tmpfs that holds the overlay's upper and work directories.

@@ -62,7 +62,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     let image = write_image(&board, &tree, folder)?;
     manifest.note(manifest::EROFS, image.bytes, image.sha256);
     manifest.tools.insert("mkfs.erofs".to_owned(), image.tool.clone());
-    let identity = Identity { uuid: image.uuid, tail_crc: image.tail_crc };
+    let identity = Identity { uuid: image.uuid, tail: image.tail };
     let sealed = plan.seal(&vec![Some(identity); plan.slots.len()])?;
     check_budget(&board, &bootstrap, &sealed)?;
     write_initramfs(&board, &plan, bootstrap, sealed, folder)?;

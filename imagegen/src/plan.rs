@@ -30,8 +30,8 @@ pub fn module_path(module: &ResolvedModule) -> String {
 pub struct Identity {
     /// UUID of its superblock.
     pub uuid: [u8; 16],
-    /// CRC-32 of its last [`plan::TAIL_BYTES`].
-    pub tail_crc: u32,
+    /// What lies at its end.
+    pub tail: plan::Tail,
 }
 
 /// A board's plan for one content, complete but for the identity of the images.
@@ -179,8 +179,8 @@ impl ResolvedPlan {
 
 fn sealed_image<'a>(slot: &crate::board::Slot, image: Option<&'a Identity>) -> Result<plan::Image<'a>> {
     match (slot.pin, image) {
-        (false, _) => Ok(plan::Image { uuid: None, tail_crc: None }),
-        (true, Some(image)) => Ok(plan::Image { uuid: Some(&image.uuid), tail_crc: Some(image.tail_crc) }),
+        (false, _) => Ok(plan::Image { uuid: None, tail: None }),
+        (true, Some(image)) => Ok(plan::Image { uuid: Some(&image.uuid), tail: Some(image.tail) }),
         (true, None) => {
             let what = format!("plan: slot {} is pinned but has no image", slot.name);
             Err(Error::failed(what, "set pin = false"))

@@ -5,7 +5,9 @@ use crate::content::{bus, modules};
 use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
 use bootstrap::crc::crc32;
-use bootstrap::plan::{self, Device, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Upper};
+use bootstrap::plan::{
+    self, Device, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail, Upper,
+};
 use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -117,7 +119,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         },
         Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
     };
-    let slot = Slot { name: "a", source, image: Image { uuid: None, tail_crc: None } };
+    let slot = Slot { name: "a", source, image: Image { uuid: None, tail: None } };
     let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
     let [for_modules, for_slots, for_extras] = &mut buffers;
     let plan = Plan {
@@ -173,8 +175,8 @@ fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
 pub struct Identity {
     /// UUID of its superblock.
     pub uuid: [u8; 16],
-    /// CRC-32 of its last [`plan::TAIL_BYTES`].
-    pub tail_crc: u32,
+    /// What lies at its end.
+    pub tail: Tail,
 }
 
 impl Identity {
@@ -186,13 +188,16 @@ impl Identity {
         let start = image.get(..superblock::START_BYTES).ok_or("the image is too short")?;
         let found = superblock::erofs(start, image.len() as u64).map_err(Refusal::name)?;
         let end = usize::try_from(found.bytes)?;
-        let tail = image.get(end - plan::TAIL_BYTES..end).ok_or("the image is too short")?;
-        Ok(Identity { uuid: found.uuid, tail_crc: crc32(tail) })
+        let mut sectors = image.get(..end).ok_or("the image is too short")?.chunks_exact(plan::TAIL_BYTES).enumerate();
+        let written = |(_, sector): &(usize, &[u8])| sector.iter().any(|byte| *byte != 0);
+        let (index, sector) = sectors.rfind(written).ok_or("the image is empty")?;
+        let offset = u64::try_from(index * plan::TAIL_BYTES)?;
+        Ok(Identity { uuid: found.uuid, tail: Tail { offset, crc: crc32(sector) } })
     }
 
     /// As a plan has it.
     pub fn pin(&self) -> Image<'_> {
-        Image { uuid: Some(&self.uuid), tail_crc: Some(self.tail_crc) }
+        Image { uuid: Some(&self.uuid), tail: Some(self.tail) }
     }
 }
 
@@ -297,8 +302,10 @@ mod tests {
         image[1024 + 12] = 12;
         image[1024 + 36] = 2;
         image[1024 + 48] = 7;
+        image[5000] = 1;
         let identity = Identity::of(&image).unwrap();
-        assert_eq!((identity.uuid[0], identity.tail_crc), (7, crc32(&[0; 4096])));
+        let tail = Tail { offset: 4608, crc: crc32(&image[4608..5120]) };
+        assert_eq!((identity.uuid[0], identity.tail), (7, tail));
         assert!(Identity::of(&image[..8191]).is_err());
         assert!(Identity::of(&[]).is_err());
     }

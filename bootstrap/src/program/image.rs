@@ -71,11 +71,11 @@ fn check_image(holder: &OwnedFd, expected: &Image<'_>) -> Result<(), Failure> {
     if expected.uuid.is_some_and(|uuid| erofs.uuid != uuid) {
         return Err(refusal(Refusal::Uuid));
     }
-    if let Some(crc) = expected.tail_crc {
+    if let Some(expected) = expected.tail {
         let mut tail = [0; TAIL_BYTES];
-        let offset = erofs.bytes.saturating_sub(TAIL_BYTES as u64);
-        let length = check(Step::Mount, "cannot read the end of the image", pread(holder, &mut tail[..], offset))?;
-        if length != TAIL_BYTES || crc32(&tail) != crc {
+        let length =
+            check(Step::Mount, "cannot read the end of the image", pread(holder, &mut tail[..], expected.offset))?;
+        if length != TAIL_BYTES || crc32(&tail) != expected.crc {
             return Err(refusal(Refusal::Tail));
         }
     }

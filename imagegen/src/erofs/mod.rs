@@ -10,12 +10,12 @@ pub use verify::{cat, list, verify};
 use crate::tree::Tree;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
-use bootstrap::plan::TAIL_BYTES;
+use bootstrap::plan::{TAIL_BYTES, Tail};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -44,8 +44,8 @@ pub struct Summary {
     pub bytes: u64,
     /// SHA-256 of the image.
     pub sha256: [u8; 32],
-    /// CRC-32 of the last [`TAIL_BYTES`].
-    pub tail_crc: u32,
+    /// What lies at its end.
+    pub tail: Tail,
     /// Version of `mkfs.erofs`.
     pub tool: String,
 }
@@ -75,8 +75,8 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
     command.args(arguments).arg(out).arg(&root);
     run(command, out, progress)?;
     fs::remove_dir_all(&root).map_err(Error::io("remove", &root))?;
-    let (bytes, sha256, tail_crc) = measure(out)?;
-    Ok(Summary { uuid, bytes, sha256, tail_crc, tool: tool.version })
+    let (bytes, sha256, tail) = measure(out)?;
+    Ok(Summary { uuid, bytes, sha256, tail, tool: tool.version })
 }
 
 /// A UUID of version 8 (RFC 9562).
@@ -149,12 +149,11 @@ fn run(mut command: Command, out: &Path, progress: &mut dyn FnMut(u64)) -> Resul
     Err(Error::failed(format!("mkfs.erofs failed ({}) on {}: {said}", output.status, out.display()), "is there space?"))
 }
 
-/// Size, SHA-256 and CRC-32 of the end of the file at `path`.
-fn measure(path: &Path) -> Result<(u64, [u8; 32], u32)> {
+/// Size, SHA-256 and end of the image at `path`.
+fn measure(path: &Path) -> Result<(u64, [u8; 32], Tail)> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
-    let mut tail = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
@@ -164,10 +163,20 @@ fn measure(path: &Path) -> Result<(u64, [u8; 32], u32)> {
         }
         hash.update(piece);
         bytes += read as u64;
-        tail.extend(piece.iter().skip(read.saturating_sub(TAIL_BYTES)));
-        tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
     }
-    Ok((bytes, hash.finalize().into(), crc32(&tail)))
+    Ok((bytes, hash.finalize().into(), tail(&file, bytes).map_err(Error::io("read", path))?))
+}
+
+/// The end of an image of this size.
+fn tail(file: &File, bytes: u64) -> std::io::Result<Tail> {
+    let mut sector = [0; TAIL_BYTES];
+    let mut offset = bytes.next_multiple_of(TAIL_BYTES as u64);
+    // The superblock is not zeros, so the search ends in every image.
+    while offset > 0 && sector == [0; TAIL_BYTES] {
+        offset -= TAIL_BYTES as u64;
+        file.read_exact_at(&mut sector, offset)?;
+    }
+    Ok(Tail { offset, crc: crc32(&sector) })
 }
 
 #[cfg(test)]

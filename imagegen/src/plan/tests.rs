@@ -176,16 +176,17 @@ fn sealed_plan_opens_as_what_was_resolved() {
     let mut two = board();
     two.slots.push(Slot { name: "b".into(), source: Source::Initramfs, pin: false });
     let resolved = resolve(&two, &tree, vec![module("m", elf(183, None))]).unwrap();
-    let identity = Identity { uuid: [7; 16], tail_crc: 9 };
+    let tail = plan::Tail { offset: 4096, crc: 9 };
+    let identity = Identity { uuid: [7; 16], tail };
     let sealed = resolved.seal(&[Some(identity), Some(identity)]).unwrap();
     assert_eq!(sealed, resolved.seal(&[Some(identity), None]).unwrap());
     let plan = plan::open(&sealed).unwrap();
     assert_eq!((plan.board, plan.next_init, plan.upper.size_kib), ("test", "/init", 65536));
     assert_eq!(plan.modules.into_iter().next().unwrap().path, "/modules/m.ko");
     let slots: Vec<_> = plan.slots.into_iter().collect();
-    assert_eq!(slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail_crc: Some(9) });
+    assert_eq!(slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail: Some(tail) });
     assert_eq!(slots[1].source, plan::Source::Initramfs { path: "/image.erofs" });
-    assert_eq!(slots[1].image, plan::Image { uuid: None, tail_crc: None });
+    assert_eq!(slots[1].image, plan::Image { uuid: None, tail: None });
     assert_eq!(resolved.seal(&[None, None]).unwrap_err().what, "plan: slot a is pinned but has no image");
     assert_eq!(resolved.seal(&[]).unwrap_err().what, "plan: 0 images for 2 slots");
 }
@@ -196,7 +197,7 @@ fn plan_that_is_too_large_is_refused() {
     file(&mut tree, "/init", &elf(183, None), 0o755);
     let long = |index| ResolvedModule { parameters: "x".repeat(1000), ..module(&format!("m{index}"), elf(183, None)) };
     let resolved = resolve(&board(), &tree, (0..40).map(long).collect()).unwrap();
-    let error = resolved.seal(&[Some(Identity { uuid: [0; 16], tail_crc: 0 })]).unwrap_err();
+    let error = resolved.seal(&[Some(Identity { uuid: [0; 16], tail: plan::Tail { offset: 0, crc: 0 } })]).unwrap_err();
     assert_eq!(error.what, "plan of board test: does not fit 16384 bytes");
 }
 

@@ -114,8 +114,7 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
         Place::Initramfs => Source::Initramfs { path: BAD_PATH },
     };
     let pin = matches!(bad, Bad::Unfinished | Bad::Another);
-    let first =
-        Slot { name: "a", source, image: if pin { identity.pin() } else { Image { uuid: None, tail_crc: None } } };
+    let first = Slot { name: "a", source, image: if pin { identity.pin() } else { Image { uuid: None, tail: None } } };
     let good = plan.slots.into_iter().next().ok_or("a plan without a slot")?;
     let second = Slot { name: "b", ..if both { first.clone() } else { good } };
     let mut buffer = vec![0; plan::MAX_BYTES];
