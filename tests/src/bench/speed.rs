@@ -45,7 +45,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let mut table = Table::new(title, &["work", "median s", "least s", "most s"]);
     let rows = [
         ("imagegen build (unpack, EROFS, read back and compared, mini-initramfs, disk image, synced)", ours),
-        ("zstd -d | cpio -i", unpack),
+        ("zstd -d piped into cpio -i", unpack),
         ("mkfs.erofs, same options", mkfs),
     ];
     for (name, seconds) in rows {
