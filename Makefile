@@ -56,6 +56,8 @@ fuzz: setup-fuzz
 lint:
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
+	@# Programs without std, which no other target builds.
+	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap -- -D warnings
 
 clean:
 	rm -rf target

@@ -39,7 +39,14 @@ else
     echo "  run tests/setup/apt.sh (Debian's rustc-web), or: rustup target add $target" >&2
     exit 1
 fi
+# What the compiler says about the flags themselves is of interest to nobody while it works.
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
 # shellcheck disable=SC2086
 (cd "$here" && RUSTFLAGS="$flags" cargo build --quiet --locked --package "$package" --features program --profile bootstrap \
-    --target "$target" $std) >&2
+    --target "$target" $std) > "$said" 2>&1 || {
+    cat "$said" >&2
+    echo "program.sh: $package for $arch did not build" >&2
+    exit 1
+}
 echo "$CARGO_TARGET_DIR/$target/bootstrap/$package"

@@ -59,7 +59,7 @@ pub fn read_file<'b>(path: &CStr, buffer: &'b mut [MaybeUninit<u8>]) -> Result<&
     loop {
         let room = buffer.get_mut(length..).filter(|room| !room.is_empty()).ok_or(Errno::TOOBIG)?;
         match rustix::io::read(&file, room) {
-            Ok((read, _)) if read.is_empty() => break,
+            Ok(([], _)) => break,
             Ok((read, _)) => length += read.len(),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

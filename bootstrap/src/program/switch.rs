@@ -57,7 +57,9 @@ pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record)
     let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
     record.add(Event { step: Step::Exec, item: slot, ended_ns: clock::now_ns(), errno: 0 });
     let info = rustix::system::sysinfo();
-    record.free_ram_kib = u64::from(info.freeram) * u64::from(info.mem_unit) / 1024;
+    #[allow(clippy::useless_conversion, reason = "32 bits wide on armv7")]
+    let free_units = u64::from(info.freeram);
+    record.free_ram_kib = free_units * u64::from(info.mem_unit) / 1024;
     if let Err(errno) = write_record(record) {
         say(Level::Warn, text!["record not written (errno ", errno.raw_os_error().unsigned_abs(), ")"]);
     }

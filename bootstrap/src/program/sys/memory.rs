@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 /// The first `length` bytes of `buffer`, which system calls have written.
 pub fn written(buffer: &[MaybeUninit<u8>], length: usize) -> Option<&[u8]> {
     // SAFETY: only `early::read_file` calls this, with the sum of what read(2) reported.
-    buffer.get(..length).map(|bytes| unsafe { bytes.assume_init_ref() })
+    buffer.get(..length).map(|bytes| unsafe { &*(core::ptr::from_ref(bytes) as *const [u8]) })
 }
 
 /// `bytes`, whose last is NUL, as the kernel takes strings: up to the first NUL.
