@@ -12,6 +12,20 @@ pub fn value<'a>(cmdline: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         .last()
 }
 
+/// The OSTree deployment the line names, as ostree-prepare-root finds it (`otcore_get_ostree_target()`, ostree 2025):
+/// the slot of an Android bootloader first, then slot a if there is any argument of one, then `ostree=`. `None` if it names
+/// none, or a slot there is not.
+pub fn ostree(cmdline: &[u8]) -> Option<&[u8]> {
+    let first = |name| arguments(cmdline).find_map(|argument| named(argument, name));
+    match first(b"androidboot.slot_suffix") {
+        Some(b"_a") => Some(b"/ostree/root.a"),
+        Some(b"_b") => Some(b"/ostree/root.b"),
+        Some(_) => None,
+        None if arguments(cmdline).any(|argument| argument.starts_with(b"androidboot.")) => Some(b"/ostree/root.a"),
+        None => first(b"ostree"),
+    }
+}
+
 /// The value of `argument`, if it is `name=value`. The quote that ends it belongs to the value where that begins with one.
 fn named<'a>(argument: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let inner = argument.strip_prefix(b"\"").unwrap_or(argument);
@@ -74,11 +88,21 @@ mod tests {
         assert_eq!(value(b"\"--\" s=a", b"s"), None);
     }
 
+    #[test]
+    fn the_ostree_deployment_is_found_as_ostree_finds_it() {
+        assert_eq!(ostree(b"quiet ostree=/ostree/boot.1/d/0 ostree=/x"), Some(&b"/ostree/boot.1/d/0"[..]));
+        assert_eq!(ostree(b"ostree=/x androidboot.slot_suffix=_b"), Some(&b"/ostree/root.b"[..]));
+        assert_eq!(ostree(b"androidboot.slot_suffix=_c ostree=/x"), None);
+        assert_eq!(ostree(b"ostree=/x androidboot.serialno=1"), Some(&b"/ostree/root.a"[..]));
+        assert_eq!(ostree(b"quiet"), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_split(line: std::vec::Vec<u8>) {
             prop_assert!(arguments(&line).map(<[u8]>::len).sum::<usize>() <= line.len());
             value(&line, b"root");
+            ostree(&line);
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod record;
 pub mod step;
 pub mod superblock;
+pub mod trailer;
 pub mod uevent;
 
 pub use step::Step;

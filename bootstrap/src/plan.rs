@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Magic and version of a sealed plan.
-pub const KIND: Kind = Kind { magic: *b"IOFP", version: 1 };
+pub const KIND: Kind = Kind { magic: *b"IOFP", version: 2 };
 /// Where the plan lies in the mini-initramfs.
 pub const PATH: &str = "/plan";
 /// The largest sealed plan in bytes.
@@ -23,6 +23,8 @@ pub const MAX_PROBE_BYTES: usize = 128;
 pub const TAIL_BYTES: usize = 512;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
+/// Folder of the mini-initramfs, made at boot, that becomes the layer of the extra files.
+pub const EXTRAS_FOLDER: &str = "/extras";
 
 /// A list inside a plan, decoded item by item when it is gone through: nothing is copied or counted in advance.
 ///
@@ -131,13 +133,17 @@ pub struct Plan<'a> {
     /// Candidates for the image, tried in order. Never empty.
     #[serde(borrow)]
     pub slots: List<'a, Slot<'a>>,
-    /// Limits of the overlay's writable layer.
-    pub upper: Upper,
-    /// Files and folders of the initramfs laid over the image: what extra cpios from the bootloader may bring.
+    /// The overlay's writable layer.
     #[serde(borrow)]
-    pub extras: List<'a, &'a str>,
+    pub upper: Upper<'a>,
+    /// What extra cpios from the bootloader may bring, laid over the image.
+    #[serde(borrow)]
+    pub extras: List<'a, Extra<'a>>,
     /// Whether the old rootfs is freed before the next init starts or beside it.
     pub free: Free,
+    /// The watchdog to start and hand over; without one watchdogs are left to the kernel.
+    #[serde(borrow)]
+    pub watchdog: Option<Watchdog<'a>>,
     /// What happens when no slot is left.
     #[serde(borrow)]
     pub on_failure: Policy<'a>,
@@ -186,23 +192,77 @@ pub struct Slot<'a> {
 /// Where an image is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source<'a> {
-    /// Raw EROFS on a block device.
+    /// Raw EROFS on a block device, which may be memory (`/dev/pmem0`).
     Partition {
-        /// How the device is known.
+        /// The device.
         #[serde(borrow)]
-        device: Device<'a>,
-        /// The same in the board's words (`PARTNAME=initoverlayfs`), for log lines.
-        wanted: &'a str,
-        /// Kernel name (`vda1`) tried first; used only if it is the wanted device.
-        hint: Option<&'a str>,
-        /// How long to wait for the device, in milliseconds from the start of the step.
-        deadline_ms: u32,
+        device: Wanted<'a>,
+        /// Options of the EROFS mount: `dax=always` for memory, else empty.
+        options: &'a str,
+    },
+    /// EROFS file in a file system.
+    File {
+        /// The file system that holds it.
+        #[serde(borrow)]
+        holder: Holder<'a>,
+        /// Where in that file system.
+        #[serde(borrow)]
+        path: FilePath<'a>,
     },
     /// EROFS file in the mini-initramfs.
     Initramfs {
         /// Its path there.
         path: &'a str,
     },
+}
+
+/// Where a file lies in its file system; symbolic links do not lead out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FilePath<'a> {
+    /// At this path.
+    At(&'a str),
+    /// At `/usr/lib/modules/RELEASE/initoverlayfs.erofs` of the OSTree deployment that the kernel command line names, for the
+    /// running kernel's release.
+    Ostree,
+}
+
+/// A block device to wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted<'a> {
+    /// How it is known.
+    #[serde(borrow)]
+    pub device: Device<'a>,
+    /// The same in the board's words (`PARTNAME=initoverlayfs`), for log lines.
+    pub words: &'a str,
+    /// Kernel name (`vda1`) tried first; used only if it is the wanted device.
+    pub hint: Option<&'a str>,
+    /// How long to wait for the device, in milliseconds from the start of the step.
+    pub deadline_ms: u32,
+    /// The one logical unit to scan, as `host:channel:target:lun`, for kernels with `scsi_mod.scan=manual`;
+    /// `initoverlayfs.lun=` overrides it.
+    pub lun: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Whether all that it is known by decodes.
+    fn is_whole(&self) -> bool {
+        match self.device {
+            Device::Superblock(probes) => probes.all(|_| true),
+            _ => true,
+        }
+    }
+}
+
+/// A file system on a block device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder<'a> {
+    /// The device.
+    #[serde(borrow)]
+    pub device: Wanted<'a>,
+    /// Kind of file system, as mount(2) takes it.
+    pub kind: &'a str,
+    /// Its mount options: those that keep a journal from being replayed.
+    pub options: &'a str,
 }
 
 /// How a block device is known.
@@ -260,6 +320,34 @@ pub struct Image<'a> {
     pub uuid: Option<&'a [u8]>,
     /// What lies at its end, if pinned.
     pub tail: Option<Tail>,
+    /// What vouches for its bytes.
+    #[serde(borrow)]
+    pub trust: Trust<'a>,
+}
+
+/// What vouches for an image's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust<'a> {
+    /// Nothing, or what has checked the mini-initramfs that it lies in.
+    Nothing,
+    /// The root hash in this plan, by dm-verity (Documentation/admin-guide/device-mapper/verity.rst).
+    RootHash {
+        /// Bytes of the image.
+        bytes: u64,
+        /// The target's parameters, `@` for the device.
+        parameters: &'a str,
+    },
+    /// A root hash beside the image ([`crate::trailer`]), by dm-verity, signed by a key of the kernel's keyring.
+    Signature {
+        /// The target's optional parameters but those of signature and error correction, without their number.
+        options: &'a str,
+        /// How many words that is.
+        words: u8,
+        /// The lowest version of an image that is taken.
+        minimum_version: u32,
+    },
+    /// The file's fs-verity digest (SHA-256, 32 bytes; Documentation/filesystems/fsverity.rst).
+    Digest(&'a [u8]),
 }
 
 /// The last [`TAIL_BYTES`] of an image that are not all zeros, at a multiple of their number: a cheap sign that writing the
@@ -272,13 +360,51 @@ pub struct Tail {
     pub crc: u32,
 }
 
-/// Limits of the tmpfs that holds the overlay's upper and work directories.
+/// The overlay's writable layer: what holds its upper and work directories.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upper<'a> {
+    /// A tmpfs: what is written is gone with the next boot.
+    Memory {
+        /// Size in KiB.
+        size_kib: u32,
+        /// Number of inodes.
+        inodes: u32,
+    },
+    /// A file system that keeps what is written, until `initoverlayfs.upper=reset` on the command line.
+    #[serde(borrow)]
+    Partition(Holder<'a>),
+}
+
+/// Something to do for the extra files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Upper {
-    /// Size in KiB.
-    pub size_kib: u32,
-    /// Number of inodes.
-    pub inodes: u32,
+pub enum Extra<'a> {
+    /// Make a folder as the image has it.
+    Folder {
+        /// Its path in the mini-initramfs, below [`EXTRAS_FOLDER`].
+        path: &'a str,
+        /// Permission bits.
+        mode: u16,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
+    /// Move what lies at a path, if anything does. Only folders, regular files and symbolic links may lie there.
+    Move {
+        /// Path in the mini-initramfs.
+        from: &'a str,
+        /// Path below [`EXTRAS_FOLDER`], that included.
+        to: &'a str,
+    },
+}
+
+/// A watchdog that `bootstrap` starts and nobody stops: the next init takes it over, or the board restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watchdog<'a> {
+    /// Kernel name of its device node below `/dev`.
+    pub device: &'a str,
+    /// Its timeout in seconds.
+    pub timeout_s: u32,
 }
 
 /// When the initramfs' memory is given back.
@@ -313,9 +439,13 @@ pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
         && plan.modules.all(|_| true)
         && plan.extras.all(|_| true)
         && plan.slots.all(|slot| match &slot.source {
-            Source::Partition { device: Device::Superblock(probes), .. } => probes.all(|_| true),
-            Source::Partition { .. } | Source::Initramfs { .. } => true,
-        });
+            Source::Partition { device, .. } | Source::File { holder: Holder { device, .. }, .. } => device.is_whole(),
+            Source::Initramfs { .. } => true,
+        })
+        && match &plan.upper {
+            Upper::Memory { .. } => true,
+            Upper::Partition(holder) => holder.device.is_whole(),
+        };
     if is_whole { Ok(plan) } else { Err(envelope::Error::Payload) }
 }
 

@@ -6,7 +6,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Magic and version of a sealed record.
-pub const KIND: Kind = Kind { magic: *b"IOFR", version: 1 };
+pub const KIND: Kind = Kind { magic: *b"IOFR", version: 2 };
 /// Where the next init finds it; with [`crate::plan::Handover::Kernel`] in the overlay, until something is mounted over
 /// `/run`.
 pub const PATH: &str = "/run/initoverlayfs/record";

@@ -9,16 +9,16 @@ pub enum Step {
     EarlyMounts,
     /// Load the plan's kernel modules, in its order.
     Modules,
+    /// Put the bootloader's allowed extra files into a layer of their own.
+    Extras,
     /// Find the device that holds the image, waiting for it until the deadline.
     Device,
     /// Authenticate the image.
     Verity,
     /// Check the image's superblock and mount it.
     Mount,
-    /// Lay a writable overlay over the image.
+    /// Lay a writable overlay over the image and the extra files.
     Overlay,
-    /// Lay the bootloader's allowed extra files on top.
-    Extras,
     /// Make the overlay the root and free the initramfs.
     SwitchRoot,
     /// Start the next init.
@@ -30,11 +30,11 @@ impl Step {
     pub const ALL: [Step; 9] = [
         Step::EarlyMounts,
         Step::Modules,
+        Step::Extras,
         Step::Device,
         Step::Verity,
         Step::Mount,
         Step::Overlay,
-        Step::Extras,
         Step::SwitchRoot,
         Step::Exec,
     ];
@@ -44,11 +44,11 @@ impl Step {
         match self {
             Step::EarlyMounts => "early-mounts",
             Step::Modules => "modules",
+            Step::Extras => "extras",
             Step::Device => "device",
             Step::Verity => "verity",
             Step::Mount => "mount",
             Step::Overlay => "overlay",
-            Step::Extras => "extras",
             Step::SwitchRoot => "switch-root",
             Step::Exec => "exec",
         }

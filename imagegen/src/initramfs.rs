@@ -12,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Folders the bootstrap mounts on.
-pub const MOUNT_POINTS: [&str; 6] = ["proc", "sys", "run", "image", "upper", "root"];
+pub const MOUNT_POINTS: [&str; 7] = ["proc", "sys", "run", "holder", "image", "upper", "root"];
 
 /// Longest name in bytes with its NUL, `PATH_MAX` of `include/uapi/linux/limits.h`.
 const MAX_NAME: usize = 4096;
@@ -307,6 +307,7 @@ mod tests {
                 "/proc",
                 "/sys",
                 "/run",
+                "/holder",
                 "/image",
                 "/upper",
                 "/root",

@@ -2,15 +2,18 @@
 //! target out is refused here, while somebody is still watching.
 
 mod content;
+mod extras;
 mod known;
 mod show;
+
+pub use extras::Owned as LayerStep;
 
 use crate::board::{Architecture, Board, Failure, Source};
 use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
 use crate::tree::{NodeKind, Tree};
 use bootstrap::envelope;
-use bootstrap::plan::{self, Free, Handover, List, Mode, Plan, Policy};
+use bootstrap::plan::{self, Free, Handover, List, Mode, Plan, Policy, Trust};
 use std::path::PathBuf;
 
 /// Where the image lies in the mini-initramfs, for a slot with source initramfs.
@@ -59,6 +62,8 @@ pub struct ResolvedPlan {
     pub overlay: crate::board::Overlay,
     /// Paths the bootloader may add.
     pub extras: Vec<String>,
+    /// What the target does for them.
+    pub layer: Vec<LayerStep>,
     /// When the initramfs' memory is given back.
     pub free: Free,
     /// What happens when no slot boots; with the host's path of the shell.
@@ -102,6 +107,7 @@ pub fn resolve(board: &Board, tree: &Tree, modules: Vec<ResolvedModule>) -> Resu
         slots: board.slots.clone(),
         overlay: board.overlay,
         extras: board.extras.clone(),
+        layer: extras::resolve(tree, &board.extras)?,
         free: if initramfs < FREE_BESIDE { Free::Before } else { Free::Beside },
         failure: board.failure.clone(),
     })
@@ -153,9 +159,10 @@ impl ResolvedPlan {
             next_init: &self.next_init,
             modules: List::encode(modules, for_modules).map_err(too_large)?,
             slots: List::encode(slots?, for_slots).map_err(too_large)?,
-            upper: plan::Upper { size_kib: self.overlay.size_kib, inodes: self.overlay.inodes },
-            extras: List::encode(self.extras.iter().map(String::as_str), for_extras).map_err(too_large)?,
+            upper: plan::Upper::Memory { size_kib: self.overlay.size_kib, inodes: self.overlay.inodes },
+            extras: List::encode(self.layer.iter().map(extras::Owned::borrowed), for_extras).map_err(too_large)?,
             free: self.free,
+            watchdog: None,
             on_failure: match self.failure {
                 Failure::Reboot => Policy::Reboot,
                 Failure::PowerOff => Policy::PowerOff,
@@ -179,8 +186,10 @@ impl ResolvedPlan {
 
 fn sealed_image<'a>(slot: &crate::board::Slot, image: Option<&'a Identity>) -> Result<plan::Image<'a>> {
     match (slot.pin, image) {
-        (false, _) => Ok(plan::Image { uuid: None, tail: None }),
-        (true, Some(image)) => Ok(plan::Image { uuid: Some(&image.uuid), tail: Some(image.tail) }),
+        (false, _) => Ok(plan::Image { uuid: None, tail: None, trust: Trust::Nothing }),
+        (true, Some(image)) => {
+            Ok(plan::Image { uuid: Some(&image.uuid), tail: Some(image.tail), trust: Trust::Nothing })
+        }
         (true, None) => {
             let what = format!("plan: slot {} is pinned but has no image", slot.name);
             Err(Error::failed(what, "set pin = false"))
@@ -196,10 +205,14 @@ fn sealed_source<'a>(
     Ok(match &slot.source {
         Source::Initramfs => plan::Source::Initramfs { path: IMAGE_PATH },
         Source::Partition { device, hint, deadline } => plan::Source::Partition {
-            device: known.device(device, buffer)?,
-            wanted: &known.words,
-            hint: hint.as_deref(),
-            deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+            device: plan::Wanted {
+                device: known.device(device, buffer)?,
+                words: &known.words,
+                hint: hint.as_deref(),
+                deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+                lun: None,
+            },
+            options: "",
         },
     })
 }

@@ -6,7 +6,8 @@ use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{
-    self, Device, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail, Upper,
+    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail, Trust,
+    Upper, Wanted,
 };
 use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};
@@ -97,7 +98,7 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let init = std::fs::read(program("bootstrap", &kernel.arch)?)?;
     let mut entries =
         vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
-    entries.extend(["proc", "sys", "run", "image", "upper", "root", "modules"].map(Entry::folder));
+    entries.extend(["proc", "sys", "run", "holder", "image", "upper", "root", "modules"].map(Entry::folder));
     entries.push(Entry::file(PLAN, 0o644, plan_bytes(spec, &modules)?));
     for (name, bytes) in &modules {
         entries.push(Entry::file(&format!("modules/{name}.ko"), 0o644, bytes.clone()));
@@ -108,18 +109,53 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     Ok(Parts { folder, entries, appended: Vec::new(), erofs })
 }
 
+/// An [`Extra`] that owns its paths.
+enum Layer {
+    Folder(String),
+    Move(String, String),
+}
+
+impl Layer {
+    fn extra(&self) -> Extra<'_> {
+        match self {
+            Layer::Folder(path) => Extra::Folder { path, mode: 0o755, uid: 0, gid: 0 },
+            Layer::Move(from, to) => Extra::Move { from, to },
+        }
+    }
+}
+
+/// What a plan has for an allow-list, over content whose folders are root's.
+fn layer(allowed: &[String]) -> Vec<Layer> {
+    let mut made = std::collections::BTreeSet::new();
+    let mut list = Vec::new();
+    for from in allowed {
+        for (end, _) in from.match_indices('/') {
+            if made.insert(&from[..end]) {
+                list.push(Layer::Folder(format!("{EXTRAS_FOLDER}{}", &from[..end])));
+            }
+        }
+        list.push(Layer::Move(from.clone(), format!("{EXTRAS_FOLDER}{from}")));
+    }
+    list
+}
+
 fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let paths: Vec<String> = modules.iter().map(|(name, _)| format!("/modules/{name}.ko")).collect();
     let source = match spec.place {
         Place::Partition => Source::Partition {
-            device: Device::PartName(PARTNAME),
-            wanted: "PARTNAME=initoverlayfs",
-            hint: spec.hint.as_deref(),
-            deadline_ms: spec.deadline_ms,
+            device: Wanted {
+                device: Device::PartName(PARTNAME),
+                words: "PARTNAME=initoverlayfs",
+                hint: spec.hint.as_deref(),
+                deadline_ms: spec.deadline_ms,
+                lun: None,
+            },
+            options: "",
         },
         Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
     };
-    let slot = Slot { name: "a", source, image: Image { uuid: None, tail: None } };
+    let slot = Slot { name: "a", source, image: Image { uuid: None, tail: None, trust: Trust::Nothing } };
+    let layer = layer(&spec.extras);
     let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
     let [for_modules, for_slots, for_extras] = &mut buffers;
     let plan = Plan {
@@ -129,9 +165,10 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         next_init: &spec.next_init,
         modules: List::encode(paths.iter().map(|path| Module { path, parameters: "" }), for_modules)?,
         slots: List::encode([slot], for_slots)?,
-        upper: Upper { size_kib: 65_536, inodes: 16_384 },
-        extras: List::encode(spec.extras.iter().map(String::as_str), for_extras)?,
+        upper: Upper::Memory { size_kib: 65_536, inodes: 16_384 },
+        extras: List::encode(layer.iter().map(Layer::extra), for_extras)?,
         free: spec.free,
+        watchdog: None,
         on_failure: Policy::Reboot,
     };
     let mut buffer = vec![0; plan::MAX_BYTES];
@@ -197,7 +234,7 @@ impl Identity {
 
     /// As a plan has it.
     pub fn pin(&self) -> Image<'_> {
-        Image { uuid: Some(&self.uuid), tail: Some(self.tail) }
+        Image { uuid: Some(&self.uuid), tail: Some(self.tail), trust: Trust::Nothing }
     }
 }
 

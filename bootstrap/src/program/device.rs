@@ -4,14 +4,16 @@
 //! scan sysfs (a device that appears in between is in one or both, never in neither), then wait until the deadline.
 
 use super::clock;
-use super::early::read_file;
+use super::early::{argument, read_file};
 use super::failure::{Failure, check, refuse};
 use super::text::{Text, c_path, text};
+use super::kmsg::say;
 use bootstrap::Step;
 use bootstrap::gpt;
-use bootstrap::plan::{self, Device, Place};
+use bootstrap::plan::{self, Device, Place, Wanted};
 use bootstrap::uevent::{self, BlockDevice};
 use core::mem::MaybeUninit;
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir, open};
@@ -25,26 +27,29 @@ pub type Name = Text;
 /// Bytes of the largest kernel event (`UEVENT_BUFFER_SIZE` is 2048, plus the head) and of a sysfs `uevent` file.
 const EVENT_BYTES: usize = 4096;
 
-/// Finds `wanted`, in words `words`.
+/// Finds the wanted device.
 #[inline(never)]
-pub fn find(wanted: &Device<'_>, words: &str, hint: Option<&str>, deadline_ms: u32) -> Result<Name, Failure> {
-    let deadline_ns = clock::now_ns().saturating_add(u64::from(deadline_ms) * 1_000_000);
-    if let Some(name) = hint.and_then(|hint| name_of(hint.as_bytes()))
-        && is_wanted(wanted, &name)
+pub fn find(wanted: &Wanted<'_>) -> Result<Name, Failure> {
+    let Wanted { device, words, deadline_ms, .. } = wanted;
+    let deadline_ns = clock::now_ns().saturating_add(u64::from(*deadline_ms) * 1_000_000);
+    if let Some(name) = wanted.hint.and_then(|hint| name_of(hint.as_bytes()))
+        && is_wanted(device, &name)
     {
         return Ok(name);
     }
     let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
+    let mut line = [MaybeUninit::uninit(); 4096];
+    let mut unit = wanted.lun.map(|lun| argument(b"initoverlayfs.lun", &mut line).unwrap_or(lun));
     loop {
-        if let Some(name) = scan(wanted, words)? {
+        if let Some(name) = scan(device, words)? {
             return Ok(name);
         }
-        match wait(wanted, &events, deadline_ns) {
+        match wait(device, &mut unit, &events, deadline_ns) {
             Ok(name) => return Ok(name),
             // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
             Err(Errno::NOBUFS) => {}
             Err(errno) => {
-                let about = text![words, " within ", deadline_ms, " ms"];
+                let about = text![*words, " within ", *deadline_ms, " ms"];
                 return Err(refuse(Step::Device, "device did not appear", &about, errno));
             }
         }
@@ -86,11 +91,33 @@ fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
     Ok(found)
 }
 
-/// Waits for the event of the wanted device; ETIMEDOUT at the deadline.
+/// Has the kernel look for one logical unit, `host:channel:target:lun`; ENOENT while there is no such host.
 #[inline(never)]
-fn wait(wanted: &Device<'_>, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
+fn scan_unit(unit: &str) -> Result<(), Errno> {
+    let (host, unit) = unit.split_once(':').ok_or(Errno::INVAL)?;
+    let file = c_path!["/sys/class/scsi_host/host", host, "/scan"];
+    let file = open(&*file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Text::new();
+    for part in unit.split(':') {
+        text.put(part);
+        text.put(" ");
+    }
+    rustix::io::write(&file, text.as_bytes()).map(drop)
+}
+
+/// Waits for the event of the wanted device; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned.
+#[inline(never)]
+fn wait(
+    wanted: &Device<'_>,
+    unit: &mut Option<&str>,
+    events: &OwnedFd,
+    deadline_ns: u64,
+) -> Result<Name, Errno> {
     let mut buffer = [0; EVENT_BYTES];
     loop {
+        if unit.is_some_and(|unit| scan_unit(unit) != Err(Errno::NOENT)) {
+            *unit = None;
+        }
         let left_ns = deadline_ns.saturating_sub(clock::now_ns());
         if left_ns == 0 {
             return Err(Errno::TIMEDOUT);
@@ -147,7 +174,7 @@ fn fits(wanted: &Device<'_>, device: &BlockDevice<'_>) -> bool {
 fn holds(disk: &OwnedFd, place: &Place<'_>) -> bool {
     let mut buffer = [0; plan::MAX_PROBE_BYTES];
     let Some(bytes) = buffer.get_mut(..place.bytes.len()) else { return false };
-    read_at(disk, bytes, u64::from(place.offset)).is_some() && bytes == place.bytes
+    read_at(disk, bytes, u64::from(place.offset)).is_ok() && bytes == place.bytes
 }
 
 /// The partition's GUID from the GPT of its disk.
@@ -155,10 +182,10 @@ fn holds(disk: &OwnedFd, place: &Place<'_>) -> bool {
 fn part_guid(device: &BlockDevice<'_>) -> Option<[u8; 16]> {
     let (disk, block_bytes) = open_disk(device)?;
     let mut header = [0; gpt::HEADER_BYTES];
-    read_at(&disk, &mut header, block_bytes)?;
+    read_at(&disk, &mut header, block_bytes).ok()?;
     let offset = gpt::header(&header)?.entry_offset(device.part_number, block_bytes)?;
     let mut entry = [0; gpt::ENTRY_BYTES];
-    read_at(&disk, &mut entry, offset)?;
+    read_at(&disk, &mut entry, offset).ok()?;
     gpt::entry_guid(&entry)
 }
 
@@ -166,7 +193,7 @@ fn part_guid(device: &BlockDevice<'_>) -> Option<[u8; 16]> {
 fn mbr_signature(device: &BlockDevice<'_>) -> Option<u32> {
     let (disk, _) = open_disk(device)?;
     let mut block = [0; 512];
-    read_at(&disk, &mut block, 0)?;
+    read_at(&disk, &mut block, 0).ok()?;
     gpt::mbr_signature(&block)
 }
 
@@ -190,8 +217,35 @@ pub fn open_device(name: &Name) -> Result<OwnedFd, Errno> {
     open(&*c_path!["/dev/", name], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Option<()> {
-    (rustix::io::pread(device, &mut buffer[..], offset).ok()? == buffer.len()).then_some(())
+/// Fills `buffer` with what lies at `offset`; EIO if that is beyond the end.
+#[inline(never)]
+pub fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<(), Errno> {
+    let length = buffer.len();
+    if rustix::io::pread(device, buffer, offset)? == length { Ok(()) } else { Err(Errno::IO) }
+}
+
+/// Says what block devices there are: what somebody who looks for the wanted one wants to know.
+pub fn list() {
+    let Ok(folder) = open(c"/sys/class/block", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    else {
+        return;
+    };
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&folder, &mut buffer);
+    while let Some(Ok(entry)) = entries.next() {
+        let Some(name) = name_of(entry.file_name().to_bytes()) else { continue };
+        let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
+        let file = c_path!["/sys/class/block/", &name, "/uevent"];
+        let Some(device) = read_file(&file, &mut buffer).ok().and_then(uevent::file) else { continue };
+        let mut line = text!["device ", &name];
+        for (key, value) in [(" PARTNAME=", device.part_name), (" PARTUUID=", device.part_uuid)] {
+            if let (false, Ok(value)) = (value.is_empty(), core::str::from_utf8(value)) {
+                line.put(key);
+                line.put(value);
+            }
+        }
+        say(Level::Info, line);
+    }
 }
 
 fn name_of(bytes: &[u8]) -> Option<Name> {

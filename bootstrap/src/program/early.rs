@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, check, refuse};
 use super::{kmsg, sys};
-use bootstrap::Step;
+use bootstrap::{Step, cmdline};
 use bootstrap::plan::{self, Plan};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -50,6 +50,12 @@ fn open_kmsg() -> Result<OwnedFd, Errno> {
         core::mem::forget(terminal);
     }
     kmsg::open_log()
+}
+
+/// The value of `name=value` on the kernel command line, which goes into `line`.
+#[inline(never)]
+pub fn argument<'l>(name: &[u8], line: &'l mut [MaybeUninit<u8>]) -> Option<&'l str> {
+    core::str::from_utf8(cmdline::value(read_file(c"/proc/cmdline", line).ok()?, name)?).ok()
 }
 
 /// Reads a whole small file into `buffer`; E2BIG if it does not fit.

@@ -8,6 +8,7 @@ mod device;
 mod early;
 mod extras;
 mod failure;
+mod holder;
 mod image;
 mod kmsg;
 mod modules;
@@ -15,24 +16,28 @@ mod overlay;
 mod switch;
 mod sys;
 mod text;
+mod verity;
 
-use bootstrap::plan::{self, Plan, Slot};
+use bootstrap::plan::{self, Plan, Slot, Watchdog};
 use bootstrap::record::{Event, Record};
-use bootstrap::{Step, cmdline};
+use bootstrap::Step;
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
 use log::Level;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sys::start::Arguments;
-use text::text;
+use text::{c_path, text};
 
 /// Folders of the mini-initramfs, made by imagegen so that no boot has to.
 mod folder {
     use core::ffi::CStr;
 
+    /// Where the file system that holds the image as a file is mounted.
+    pub const HOLDER: &CStr = c"/holder";
     /// Where the EROFS image is mounted.
     pub const IMAGE: &CStr = c"/image";
-    /// Where the tmpfs of the overlay's upper and work directories is mounted.
+    /// Where the file system of the overlay's upper and work directories is mounted.
     pub const UPPER: &CStr = c"/upper";
     /// Where the overlay is mounted, the root to be.
     pub const ROOT: &CStr = c"/root";
@@ -60,16 +65,27 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
     if let Err(failure) = modules::load(plan.modules, record) {
         return failure;
     }
+    if let Some(watchdog) = plan.watchdog {
+        start(watchdog);
+    }
+    let mut extra_files = 0;
+    if !plan.extras.is_empty() {
+        extra_files = match extras::gather(plan.extras) {
+            Ok(files) => files,
+            Err(failure) => return failure,
+        };
+        done(record, Step::Extras, 0, &text![extra_files, " files"]);
+    }
     let mut last = None;
     let mut line = [MaybeUninit::uninit(); 4096];
     let named = named_slot(plan, &mut line);
     // The slot that the bootloader named first, then the others in the plan's order.
     for first in [true, false] {
         for (index, slot) in (0..).zip(plan.slots) {
-            if (named == Some(slot.name.as_bytes())) != first {
+            if (named == Some(slot.name)) != first {
                 continue;
             }
-            let failure = match try_slot(plan, &slot, index, record) {
+            let failure = match try_slot(plan, &slot, extra_files > 0, index, record) {
                 Ok(()) => return switch::run(plan, index, arguments, record),
                 Err(failure) => failure,
             };
@@ -85,23 +101,35 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
 
 /// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
 #[inline(never)]
-fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+fn try_slot(
+    plan: &Plan<'_>,
+    slot: &Slot<'_>,
+    has_extras: bool,
+    index: u8,
+    record: &mut Record,
+) -> Result<(), Failure> {
     image::mount(slot, index, record)?;
-    overlay::mount(&plan.upper)?;
+    overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");
-    if !plan.extras.is_empty() {
-        let files = extras::lay(plan.extras)?;
-        done(record, Step::Extras, index, &text![files, " files"]);
-    }
     switch::check_next_init(plan.next_init)
 }
 
 /// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command
 /// line, which goes into `line`.
 #[inline(never)]
-fn named_slot<'l>(plan: &Plan<'_>, line: &'l mut [MaybeUninit<u8>]) -> Option<&'l [u8]> {
+fn named_slot<'l>(plan: &Plan<'_>, line: &'l mut [MaybeUninit<u8>]) -> Option<&'l str> {
     plan.slots.into_iter().nth(1)?;
-    cmdline::value(early::read_file(c"/proc/cmdline", line).ok()?, b"initoverlayfs.slot")
+    early::argument(b"initoverlayfs.slot", line)
+}
+
+/// Starts a watchdog. Closed without the magic letter it runs on (Documentation/watchdog/watchdog-api.rst): the next init takes
+/// it over, or the board restarts. A board without it still boots.
+#[inline(never)]
+fn start(watchdog: Watchdog<'_>) {
+    let open = rustix::fs::open(&*c_path!["/dev/", watchdog.device], OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let started = open.and_then(|open| sys::block::set_watchdog(&open, watchdog.timeout_s));
+    // Whatever comes of it is in the log; only a failed boot goes no further.
+    let _ = failure::check_on(Step::Modules, "cannot start the watchdog", watchdog.device, started);
 }
 
 /// Records the success of a step and says so in the kernel log, with the time since the event before it.

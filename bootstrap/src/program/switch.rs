@@ -16,8 +16,10 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, ope
 use rustix::io::Errno;
 use rustix::stdio;
 
-/// How deep the old root is freed; nothing imagegen writes is deeper than four.
-const MAX_DEPTH: u32 = 32;
+/// How deep folders are emptied; the mini-initramfs has four levels, what a reset takes away may have more.
+const MAX_DEPTH: u32 = 256;
+/// [`plan::EXTRAS_FOLDER`] there.
+const EXTRAS: &CStr = c"extras";
 
 /// What [`Handover::Mounted`] moves.
 const MOVED: [(&CStr, &CStr); 4] =
@@ -117,12 +119,14 @@ fn free(old_root: &OwnedFd) {
     }
 }
 
-fn remove_entries(folder: BorrowedFd<'_>, depth: u32) {
+/// Empties a folder, as far as that can be done; at depth 0 it is the mini-initramfs.
+pub fn remove_entries(folder: BorrowedFd<'_>, depth: u32) {
     let mut buffer = [MaybeUninit::uninit(); 1024];
     let mut entries = RawDir::new(folder, &mut buffer);
     while let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
+        // The extra files are a layer of the live overlay.
+        if matches!(name.to_bytes(), b"." | b"..") || (depth == 0 && name == EXTRAS) {
             continue;
         }
         if entry.file_type() != FileType::Directory {

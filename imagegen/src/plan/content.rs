@@ -52,6 +52,23 @@ fn follow<'t>(tree: &'t Tree, path: &[u8]) -> std::result::Result<(Vec<u8>, &'t 
     Ok((key.to_vec(), node))
 }
 
+/// The folder that `path` leads to, symbolic links followed; what does not exist is taken for folders to be made.
+pub(super) fn real_folder(tree: &Tree, path: &str) -> std::result::Result<String, String> {
+    let mut real = String::new();
+    for component in path.split('/').filter(|component| !component.is_empty()) {
+        let next = format!("{real}/{component}");
+        real = match follow(tree, next.as_bytes()) {
+            Ok((found, node)) if node.kind == NodeKind::Directory => {
+                let found = String::from_utf8(found).map_err(|_| format!("{next} leads to a path that is no UTF-8"))?;
+                if found == "/" { String::new() } else { found }
+            }
+            Err(_) if tree.node(&next).is_none() => next,
+            Ok(_) | Err(_) => return Err(format!("{next} is no folder in the image")),
+        };
+    }
+    Ok(real)
+}
+
 /// The components of a path, last first.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.rsplit(|byte| *byte == b'/').map(<[u8]>::to_vec).collect()

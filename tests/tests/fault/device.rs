@@ -135,8 +135,9 @@ fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         next_init_target: old.next_init.into(),
         modules: old.modules.into_iter().map(|known| module(known.path)).collect(),
         slots: vec![board::Slot { name: "a".into(), source, pin: false }],
-        overlay: Overlay { size_kib: old.upper.size_kib, inodes: old.upper.inodes },
+        overlay: Overlay { size_kib: 65_536, inodes: 16_384 },
         extras: Vec::new(),
+        layer: Vec::new(),
         free: old.free,
         failure: Failure::Reboot,
     };
@@ -340,8 +341,8 @@ pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
     let bytes = parts.member(PLAN)?;
     let mut plan = bootstrap::plan::open(&bytes)?;
     let patient = plan.slots.into_iter().map(|mut slot| {
-        if let bootstrap::plan::Source::Partition { deadline_ms, .. } = &mut slot.source {
-            *deadline_ms = 30_000;
+        if let bootstrap::plan::Source::Partition { device, .. } = &mut slot.source {
+            device.deadline_ms = 30_000;
         }
         slot
     });

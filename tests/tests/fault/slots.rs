@@ -3,7 +3,7 @@
 use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::image::{field, with_checksum};
 use bootstrap::Step::{self, Device as Find, Exec, Extras, Mount, SwitchRoot};
-use bootstrap::plan::{self, Device, Image, List, Slot, Source};
+use bootstrap::plan::{self, Device, Image, List, Slot, Source, Trust, Wanted};
 use imagegen::disk::Partition;
 use tests::boot::Outcome;
 use tests::cpio::{Entry, archive};
@@ -108,13 +108,15 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     let mut plan = plan::open(&bytes)?;
     let source = match on.place {
         Place::Partition => {
-            let device = Device::PartName(BAD);
-            Source::Partition { device, wanted: "PARTNAME=bad", hint: None, deadline_ms: WAIT_MS }
+            let (device, words) = (Device::PartName(BAD), "PARTNAME=bad");
+            let device = Wanted { device, words, hint: None, deadline_ms: WAIT_MS, lun: None };
+            Source::Partition { device, options: "" }
         }
         Place::Initramfs => Source::Initramfs { path: BAD_PATH },
     };
     let pin = matches!(bad, Bad::Unfinished | Bad::Another);
-    let first = Slot { name: "a", source, image: if pin { identity.pin() } else { Image { uuid: None, tail: None } } };
+    let any = Image { uuid: None, tail: None, trust: Trust::Nothing };
+    let first = Slot { name: "a", source, image: if pin { identity.pin() } else { any } };
     let good = plan.slots.into_iter().next().ok_or("a plan without a slot")?;
     let second = Slot { name: "b", ..if both { first.clone() } else { good } };
     let mut buffer = vec![0; plan::MAX_BYTES];

@@ -1,4 +1,4 @@
-//! Loop devices by ioctl (include/uapi/linux/loop.h, Linux 5.8 for `LOOP_CONFIGURE`).
+//! Loop devices by ioctl (include/uapi/linux/loop.h, Linux 5.8 for `LOOP_CONFIGURE`), fs-verity and watchdogs.
 
 use super::call::ioctl;
 use crate::program::text::c_path;
@@ -11,6 +11,11 @@ const LOOP_GET_STATUS64: usize = 0x4C05;
 const LOOP_CTL_GET_FREE: usize = 0x4C82;
 /// Read-only, gone with its last user, without a page cache of its own.
 const FLAGS: u32 = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+/// `_IOWR('f', 134, struct fsverity_digest)` (include/uapi/linux/fsverity.h).
+const FS_IOC_MEASURE_VERITY: usize = 0xC004_6686;
+const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
+/// `_IOWR('W', 6, int)` (include/uapi/linux/watchdog.h).
+const WDIOC_SETTIMEOUT: usize = 0xC004_5706;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
@@ -62,4 +67,25 @@ pub fn attach_loop(file: &OwnedFd) -> Result<Loop, Errno> {
     // SAFETY: the argument is a `struct loop_info64`.
     unsafe { ioctl(device.as_fd(), LOOP_GET_STATUS64, (&raw mut status).addr()) }?;
     Ok(Loop { number, direct: status.flags & LO_FLAGS_DIRECT_IO != 0, _device: device })
+}
+
+/// The SHA-256 digest by which the kernel verifies what is read of `file`; ENODATA if it does not.
+pub fn measure_verity(file: &OwnedFd) -> Result<[u8; 32], Errno> {
+    /// `struct fsverity_digest` with room for one.
+    #[repr(C)]
+    struct Digest {
+        algorithm: u16,
+        size: u16,
+        digest: [u8; 32],
+    }
+    let mut digest = Digest { algorithm: 0, size: 32, digest: [0; 32] };
+    // SAFETY: the argument is a `struct fsverity_digest` with `size` bytes behind it.
+    unsafe { ioctl(file.as_fd(), FS_IOC_MEASURE_VERITY, (&raw mut digest).addr()) }?;
+    if digest.algorithm == FS_VERITY_HASH_ALG_SHA256 { Ok(digest.digest) } else { Err(Errno::OPNOTSUPP) }
+}
+
+/// Sets a watchdog's timeout in seconds.
+pub fn set_watchdog(watchdog: &OwnedFd, mut timeout_s: u32) -> Result<(), Errno> {
+    // SAFETY: the argument is an `int`.
+    unsafe { ioctl(watchdog.as_fd(), WDIOC_SETTIMEOUT, (&raw mut timeout_s).addr()) }.map(drop)
 }

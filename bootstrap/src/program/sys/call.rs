@@ -17,6 +17,7 @@ mod number {
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const PPOLL: usize = 73;
+    pub const ADD_KEY: usize = 217;
 }
 #[cfg(target_arch = "arm")]
 mod number {
@@ -31,6 +32,7 @@ mod number {
     pub const CLONE: usize = 120;
     pub const EXECVE: usize = 11;
     pub const PPOLL: usize = 336;
+    pub const ADD_KEY: usize = 309;
 }
 #[cfg(target_arch = "x86_64")]
 mod number {
@@ -44,6 +46,7 @@ mod number {
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const PPOLL: usize = 271;
+    pub const ADD_KEY: usize = 248;
 }
 
 /// Makes a system call with up to five arguments.
@@ -99,6 +102,17 @@ pub unsafe fn ioctl(descriptor: BorrowedFd<'_>, request: usize, argument: usize)
     // SAFETY: as the caller promises; the descriptor is open.
     let result = unsafe { call(number::IOCTL, [descriptor.as_raw_fd() as usize, request, argument, 0, 0]) };
     usize::try_from(result).map_err(|_| errno(result))
+}
+
+/// Puts `payload` as a key of type `user` into this process' own keyring, which ends with the program. EINVAL if it is empty.
+pub fn add_key(description: &CStr, payload: &[u8]) -> Result<(), Errno> {
+    const KEY_SPEC_PROCESS_KEYRING: isize = -2;
+    let kind = c"user".as_ptr().addr();
+    let (bytes, length) = (payload.as_ptr().addr(), payload.len());
+    let arguments = [kind, description.as_ptr().addr(), bytes, length, KEY_SPEC_PROCESS_KEYRING as usize];
+    // SAFETY: two strings that end with NUL; pointer and length are those of a slice.
+    let result = unsafe { call(number::ADD_KEY, arguments) };
+    if result < 0 { Err(errno(result)) } else { Ok(()) }
 }
 
 /// Replaces the program; returns only the error.

@@ -4,5 +4,6 @@
 
 pub mod block;
 pub mod call;
+pub mod mapper;
 pub mod memory;
 pub mod start;
