@@ -154,6 +154,34 @@ pub enum Source {
     Initramfs,
 }
 
+/// A file system that `bootstrap` mounts beside the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileSystem {
+    /// ext4.
+    Ext4,
+    /// FAT with long names.
+    Vfat,
+    /// F2FS.
+    F2fs,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+}
+
+impl FileSystem {
+    /// As written in a board file, and as mount(2) takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FileSystem::Ext4 => "ext4",
+            FileSystem::Vfat => "vfat",
+            FileSystem::F2fs => "f2fs",
+            FileSystem::Xfs => "xfs",
+            FileSystem::Btrfs => "btrfs",
+        }
+    }
+}
+
 /// How a block device is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
