@@ -12,6 +12,7 @@ pub mod erofs;
 pub mod error;
 pub mod extract;
 pub mod fakeroot;
+pub mod filesystem;
 pub mod initramfs;
 pub mod input;
 pub mod inspect;

@@ -39,6 +39,8 @@ test dosfstools for the same
 test f2fs-tools for the same
 test xfsprogs for the same
 test btrfs-progs for the same
+test mtools writes files into a vfat image
+test device-tree-compiler puts an image in memory into the device tree
 test gcc-aarch64-linux-gnu compiles the tuned kernel
 test make for the same
 test flex for the same

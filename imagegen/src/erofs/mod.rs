@@ -120,7 +120,7 @@ fn arguments(tool: &Tool, options: &Options, uuid: [u8; 16]) -> Result<Vec<OsStr
 }
 
 /// Seconds since 1970 that every time stamp gets (<https://reproducible-builds.org/specs/source-date-epoch/>).
-fn source_date() -> Result<u64> {
+pub(crate) fn source_date() -> Result<u64> {
     let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(0) };
     let parsed = value.to_str().and_then(|value| value.parse().ok());
     parsed.ok_or_else(|| Error::bad_input(format!("SOURCE_DATE_EPOCH is {value:?}"), "set it to seconds since 1970"))

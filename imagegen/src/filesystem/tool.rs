@@ -1,0 +1,74 @@
+//! One call of a file system's tool: where it is looked for, what it is told, and what it said.
+
+use crate::{Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A tool about to be run.
+pub(super) struct Tool {
+    command: Command,
+    package: &'static str,
+}
+
+impl Tool {
+    /// The tool `name`, which is in Debian's `package`.
+    pub(super) fn new(name: &str, package: &'static str) -> Self {
+        let mut path = std::env::var_os("PATH").unwrap_or_default();
+        // Where most of them are, and where a user does not look.
+        path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+        let mut command = Command::new(name);
+        command.env("PATH", path).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+        Tool { command, package }
+    }
+
+    pub(super) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(super) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub(super) fn args<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// With a label, if there is one.
+    pub(super) fn label(self, option: &str, label: &str) -> Self {
+        if label.is_empty() { self } else { self.arg(option).arg(label) }
+    }
+
+    /// In this folder.
+    pub(super) fn folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Runs it; returns what it said on standard error.
+    ///
+    /// # Errors
+    /// `FailedWork` if it is missing or fails.
+    pub(super) fn run(mut self) -> Result<String> {
+        let name = OsString::from(self.command.get_program()).to_string_lossy().into_owned();
+        let output = self.command.output().map_err(|error| {
+            let package = self.package;
+            let hint = match error.kind() {
+                ErrorKind::NotFound => format!("apt-get install {package}"),
+                _ => format!("apt-get install --reinstall {package}"),
+            };
+            Error::failed(format!("cannot run {name}: {error}"), hint)
+        })?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() {
+            return Ok(said);
+        }
+        let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned());
+        let why = last(&said).or_else(|| last(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
+        Err(Error::failed(format!("{name} failed ({}): {why}", output.status), "is there space?"))
+    }
+}
