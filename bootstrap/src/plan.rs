@@ -23,6 +23,8 @@ pub const MAX_PROBE_BYTES: usize = 128;
 pub const TAIL_BYTES: usize = 512;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
+/// Text in every bootstrap with the feature `full`, and in no other: what tells them apart.
+pub const FULL_MARK: &str = "/dev/mapper/control";
 /// Folder of the mini-initramfs, made at boot, that becomes the layer of the extra files.
 pub const EXTRAS_FOLDER: &str = "/extras";
 
@@ -200,6 +202,11 @@ pub enum Source<'a> {
         /// Options of the EROFS mount: `dax=always` for memory, else empty.
         options: &'a str,
     },
+    /// EROFS file in the mini-initramfs.
+    Initramfs {
+        /// Its path there.
+        path: &'a str,
+    },
     /// EROFS file in a file system.
     File {
         /// The file system that holds it.
@@ -208,11 +215,6 @@ pub enum Source<'a> {
         /// Where in that file system.
         #[serde(borrow)]
         path: FilePath<'a>,
-    },
-    /// EROFS file in the mini-initramfs.
-    Initramfs {
-        /// Its path there.
-        path: &'a str,
     },
 }
 
@@ -439,8 +441,9 @@ pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
         && plan.modules.all(|_| true)
         && plan.extras.all(|_| true)
         && plan.slots.all(|slot| match &slot.source {
-            Source::Partition { device, .. } | Source::File { holder: Holder { device, .. }, .. } => device.is_whole(),
+            Source::Partition { device, .. } => device.is_whole(),
             Source::Initramfs { .. } => true,
+            Source::File { holder, .. } => holder.device.is_whole(),
         })
         && match &plan.upper {
             Upper::Memory { .. } => true,

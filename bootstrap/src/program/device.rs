@@ -4,10 +4,11 @@
 //! scan sysfs (a device that appears in between is in one or both, never in neither), then wait until the deadline.
 
 use super::clock;
-use super::early::{argument, read_file};
+use super::early::read_file;
 use super::failure::{Failure, check, refuse};
-use super::text::{Text, c_path, text};
+use super::full::unit::Unit;
 use super::kmsg::say;
+use super::text::{Text, c_path, text};
 use bootstrap::Step;
 use bootstrap::gpt;
 use bootstrap::plan::{self, Device, Place, Wanted};
@@ -38,8 +39,7 @@ pub fn find(wanted: &Wanted<'_>) -> Result<Name, Failure> {
         return Ok(name);
     }
     let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
-    let mut line = [MaybeUninit::uninit(); 4096];
-    let mut unit = wanted.lun.map(|lun| argument(b"initoverlayfs.lun", &mut line).unwrap_or(lun));
+    let mut unit = Unit::of(wanted);
     loop {
         if let Some(name) = scan(device, words)? {
             return Ok(name);
@@ -91,33 +91,12 @@ fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
     Ok(found)
 }
 
-/// Has the kernel look for one logical unit, `host:channel:target:lun`; ENOENT while there is no such host.
-#[inline(never)]
-fn scan_unit(unit: &str) -> Result<(), Errno> {
-    let (host, unit) = unit.split_once(':').ok_or(Errno::INVAL)?;
-    let file = c_path!["/sys/class/scsi_host/host", host, "/scan"];
-    let file = open(&*file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut text = Text::new();
-    for part in unit.split(':') {
-        text.put(part);
-        text.put(" ");
-    }
-    rustix::io::write(&file, text.as_bytes()).map(drop)
-}
-
 /// Waits for the event of the wanted device; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned.
 #[inline(never)]
-fn wait(
-    wanted: &Device<'_>,
-    unit: &mut Option<&str>,
-    events: &OwnedFd,
-    deadline_ns: u64,
-) -> Result<Name, Errno> {
+fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
     let mut buffer = [0; EVENT_BYTES];
     loop {
-        if unit.is_some_and(|unit| scan_unit(unit) != Err(Errno::NOENT)) {
-            *unit = None;
-        }
+        unit.scan();
         let left_ns = deadline_ns.saturating_sub(clock::now_ns());
         if left_ns == 0 {
             return Err(Errno::TIMEDOUT);

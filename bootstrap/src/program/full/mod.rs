@@ -1,0 +1,5 @@
+//! What only the program with the feature `full` has: imagegen takes it for plans that ask for any of this.
+
+pub mod holder;
+pub mod unit;
+pub mod verity;
