@@ -1,7 +1,7 @@
 # Two commands set everything up on a fresh Debian machine: `make demo` and `make test`. Both say what they install
 # before they do it, and work offline from the second run on.
 ARCHITECTURES := aarch64 armv7 x86_64
-PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
+PROGRAMS := $(foreach program,bootstrap bootstrap-full,$(ARCHITECTURES:%=target/release/$(program)-%))
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
@@ -15,9 +15,10 @@ bootstrap: $(PROGRAMS)
 
 # Cargo decides whether anything is to be done.
 .PHONY: $(PROGRAMS)
-$(PROGRAMS): target/release/bootstrap-%:
+# NAME-ARCH: the last dash divides.
+$(PROGRAMS): target/release/%:
 	@mkdir -p target/release
-	@built=$$(tests/setup/program.sh bootstrap $*) && cp "$$built" $@.part && mv $@.part $@
+	@built=$$(tests/setup/program.sh $$(echo $* | sed "s/-\([^-]*\)$$/ \1/")) && cp "$$built" $@.part && mv $@.part $@
 
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
@@ -57,7 +58,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	@# Programs without std, which no other target builds.
-	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap-full -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program --profile bootstrap --bin bootstrap -- -D warnings
 
 clean:
 	rm -rf target

@@ -7,7 +7,7 @@ use crate::kernel::{Kernel, program};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{
     self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail,
-    Trust, Upper, Wanted,
+    Upper, Wanted,
 };
 use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};
@@ -154,7 +154,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         },
         Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
     };
-    let slot = Slot { name: "a", source, image: Image { uuid: None, tail: None, trust: Trust::Nothing } };
+    let slot = Slot { name: "a", source, image: Image::Any };
     let layer = layer(&spec.extras);
     let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
     let [for_modules, for_slots, for_extras] = &mut buffers;
@@ -165,7 +165,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         next_init: &spec.next_init,
         modules: List::encode(paths.iter().map(|path| Module { path, parameters: "" }), for_modules)?,
         slots: List::encode([slot], for_slots)?,
-        upper: Upper::Memory { size_kib: 65_536, inodes: 16_384 },
+        upper: Upper::Memory("mode=0700,size=65536k,nr_inodes=16384"),
         extras: List::encode(layer.iter().map(Layer::extra), for_extras)?,
         free: spec.free,
         watchdog: None,
@@ -234,7 +234,7 @@ impl Identity {
 
     /// As a plan has it.
     pub fn pin(&self) -> Image<'_> {
-        Image { uuid: Some(&self.uuid), tail: Some(self.tail), trust: Trust::Nothing }
+        Image::Pinned { uuid: &self.uuid, tail: self.tail }
     }
 }
 

@@ -7,14 +7,12 @@ use super::clock;
 use super::early::read_file;
 use super::failure::{Failure, check, refuse};
 use super::full::unit::Unit;
-use super::kmsg::say;
 use super::text::{Text, c_path, text};
 use bootstrap::Step;
 use bootstrap::gpt;
 use bootstrap::plan::{self, Device, Place, Wanted};
 use bootstrap::uevent::{self, BlockDevice};
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir, open};
@@ -26,7 +24,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 pub type Name = Text;
 
 /// Bytes of the largest kernel event (`UEVENT_BUFFER_SIZE` is 2048, plus the head) and of a sysfs `uevent` file.
-const EVENT_BYTES: usize = 4096;
+pub const EVENT_BYTES: usize = 4096;
 
 /// Finds the wanted device.
 #[inline(never)]
@@ -203,31 +201,8 @@ pub fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<(), E
     if rustix::io::pread(device, buffer, offset)? == length { Ok(()) } else { Err(Errno::IO) }
 }
 
-/// Says what block devices there are: what somebody who looks for the wanted one wants to know.
-pub fn list() {
-    let Ok(folder) = open(c"/sys/class/block", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    else {
-        return;
-    };
-    let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(&folder, &mut buffer);
-    while let Some(Ok(entry)) = entries.next() {
-        let Some(name) = name_of(entry.file_name().to_bytes()) else { continue };
-        let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
-        let file = c_path!["/sys/class/block/", &name, "/uevent"];
-        let Some(device) = read_file(&file, &mut buffer).ok().and_then(uevent::file) else { continue };
-        let mut line = text!["device ", &name];
-        for (key, value) in [(" PARTNAME=", device.part_name), (" PARTUUID=", device.part_uuid)] {
-            if let (false, Ok(value)) = (value.is_empty(), core::str::from_utf8(value)) {
-                line.put(key);
-                line.put(value);
-            }
-        }
-        say(Level::Info, line);
-    }
-}
-
-fn name_of(bytes: &[u8]) -> Option<Name> {
+/// A name as the kernel gives it; none for `.` and `..`.
+pub fn name_of(bytes: &[u8]) -> Option<Name> {
     let name = core::str::from_utf8(bytes).ok().filter(|name| !name.starts_with('.'))?;
     Some(text![name])
 }

@@ -2,7 +2,9 @@
 
 use super::device::{self, Name, open_device, read_at};
 use super::failure::{Failure, check, check_on, refuse};
-use super::full::{holder, verity};
+#[cfg(feature = "full")]
+use super::full::holder;
+use super::full::verity;
 use super::kmsg::say;
 use super::text::{c_path, text};
 use super::{done, folder, sys};
@@ -34,6 +36,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
             done(record, Step::Device, index, path);
             mount_file(&file, "", image, index, record)?;
         }
+        #[cfg(feature = "full")]
         Source::File { holder, path } => {
             let (name, file) = holder::open(holder, *path)?;
             done(record, Step::Device, index, &name);
@@ -49,7 +52,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
 #[inline(never)]
 fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     let disk = check_on(Step::Mount, "cannot open", &name, open_device(&name))?;
-    let (name, disk) = verity::cover(image.trust, name, disk, index, record)?;
+    let (name, disk) = verity::cover(image, name, disk, index, record)?;
     check_image(&disk, image)?;
     check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(&c_path!["/dev/", &name], options))
 }
@@ -57,7 +60,7 @@ fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record:
 /// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device.
 #[inline(never)]
 fn mount_file(file: &OwnedFd, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
-    if verity::check_file(image.trust, file, index, record)? {
+    if verity::check_file(image, file, index, record)? {
         check_image(file, image)?;
         // A path would be looked up anew, and may be another file by then.
         let path = c_path!["/proc/self/fd/", file.as_raw_fd().unsigned_abs()];
@@ -85,10 +88,10 @@ fn mount_erofs(source: &CStr, options: &str) -> Result<(), Errno> {
 #[inline(never)]
 fn check_image(holder: &OwnedFd, expected: &Image<'_>) -> Result<(), Failure> {
     let erofs = check_start(holder, Step::Mount)?;
-    if expected.uuid.is_some_and(|uuid| erofs.uuid != uuid) {
-        return Err(refusal(Step::Mount, Refusal::Uuid));
-    }
-    if let Some(expected) = expected.tail {
+    if let Image::Pinned { uuid, tail: expected } = expected {
+        if erofs.uuid != *uuid {
+            return Err(refusal(Step::Mount, Refusal::Uuid));
+        }
         let mut tail = [0; TAIL_BYTES];
         let inside = expected.offset.saturating_add(TAIL_BYTES as u64) <= erofs.bytes;
         check(Step::Mount, "cannot read the end of the image", read_at(holder, &mut tail, expected.offset))?;

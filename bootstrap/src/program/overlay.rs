@@ -3,7 +3,7 @@
 
 use super::failure::{Failure, check};
 use super::folder;
-use super::full::{holder, verity};
+use super::full::verity;
 use super::text::c_path;
 use bootstrap::Step;
 use bootstrap::plan::Upper;
@@ -22,12 +22,13 @@ const OPTIONS_WITH_EXTRAS: &CStr = c"lowerdir=/extras:/image,upperdir=/upper/upp
 #[inline(never)]
 pub fn mount(upper: &Upper<'_>, has_extras: bool) -> Result<(), Failure> {
     match upper {
-        Upper::Memory { size_kib, inodes } => {
-            let options = c_path!["mode=0700,size=", *size_kib, "k,nr_inodes=", *inodes];
+        Upper::Memory(options) => {
+            let options = c_path![*options];
             let tmpfs = rustix::mount::mount(c"upper", folder::UPPER, c"tmpfs", MountFlags::empty(), &*options);
             check(Step::Overlay, "cannot mount the upper tmpfs", tmpfs)?;
         }
-        Upper::Partition(holder) => holder::mount_upper(holder)?,
+        #[cfg(feature = "full")]
+        Upper::Partition(holder) => super::full::holder::mount_upper(holder)?,
     }
     check(Step::Overlay, "cannot make the upper directory", make_upper())?;
     check(Step::Overlay, "cannot make the work directory", make(WORK, Mode::RWXU).map(drop))?;

@@ -8,7 +8,7 @@ use crate::program::image::check_start;
 use crate::program::text::text;
 use crate::program::{done, sys};
 use bootstrap::Step;
-use bootstrap::plan::Trust;
+use bootstrap::plan::Image;
 use bootstrap::record::Record;
 use bootstrap::trailer::{self, BLOCK_BYTES};
 use core::ffi::CStr;
@@ -25,20 +25,20 @@ type Table = String<{ sys::mapper::PARAMETER_BYTES }>;
 /// Puts dm-verity over the block device `name`, which `disk` is, if the plan wants it; returns what is to be read from then on.
 #[inline(never)]
 pub fn cover(
-    trust: Trust<'_>,
+    image: &Image<'_>,
     name: Name,
     disk: OwnedFd,
     index: u8,
     record: &mut Record,
 ) -> Result<(Name, OwnedFd), Failure> {
     let mut table = Table::new();
-    let bytes = match trust {
-        Trust::Nothing | Trust::Digest(_) => return Ok((name, disk)),
-        Trust::RootHash { bytes, parameters } => {
+    let bytes = match *image {
+        Image::Any | Image::Pinned { .. } | Image::Digest(_) => return Ok((name, disk)),
+        Image::RootHash { bytes, parameters } => {
             add(&mut table, parameters, &name);
             bytes
         }
-        Trust::Signature { options, words, .. } => signed(&mut table, options, words, &name, &disk)?,
+        Image::Signed { options, words, .. } => signed(&mut table, options, words, &name, &disk)?,
     };
     let number = check(Step::Verity, "cannot set up dm-verity", sys::mapper::create_verity(bytes, &table))?;
     let verified = text!["dm-", number];
@@ -46,10 +46,10 @@ pub fn cover(
     // The tree is checked on reading: this reads what every mount reads first, through every level of it.
     let mut start = [0; 8];
     check_on(Step::Verity, "image does not match its root hash", &name, read_at(&disk, &mut start, 0))?;
-    if let Trust::Signature { minimum_version, .. } = trust {
+    if let Image::Signed { minimum_version, .. } = image {
         let version = trailer::version(&start);
-        if version < minimum_version {
-            let about = text![version, ", at least ", minimum_version];
+        if version < *minimum_version {
+            let about = text![version, ", at least ", *minimum_version];
             return Err(refuse(Step::Verity, "image version is too low", &about, Errno::KEYEXPIRED));
         }
     }
@@ -59,15 +59,15 @@ pub fn cover(
 
 /// Checks the digest of a file that the kernel verifies as it reads it; false if a device has to be verified in its place.
 #[inline(never)]
-pub fn check_file(trust: Trust<'_>, file: &OwnedFd, index: u8, record: &mut Record) -> Result<bool, Failure> {
-    if let Trust::Digest(digest) = trust {
+pub fn check_file(image: &Image<'_>, file: &OwnedFd, index: u8, record: &mut Record) -> Result<bool, Failure> {
+    if let Image::Digest(digest) = image {
         let found = check(Step::Verity, "cannot measure the file by fs-verity", sys::block::measure_verity(file))?;
         if found != *digest {
             return Err(refuse(Step::Verity, "file has another fs-verity digest", "", Errno::KEYREJECTED));
         }
         done(record, Step::Verity, index, "fs-verity");
     }
-    Ok(matches!(trust, Trust::Nothing | Trust::Digest(_)))
+    Ok(matches!(image, Image::Any | Image::Pinned { .. } | Image::Digest(_)))
 }
 
 /// Removes the verified device of a refused slot.
