@@ -45,6 +45,7 @@ test flex for the same
 test bison for the same
 test bc for the same
 test libssl-dev for the same
+test openssl signs root hashes
 LIST
 }
 
