@@ -6,7 +6,7 @@ export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
-.PHONY: demo test unit boot fault bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
+.PHONY: demo test unit boot fault soak bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
 
 setup-test setup-demo setup-fuzz: setup-%:
 	@tests/setup/apt.sh $*
@@ -41,6 +41,11 @@ test: setup-test bootstrap imagegen
 fault: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_MATRIX=1 tests/setup/run.sh fault
+
+# A thousand boots drawn from that matrix, into target/soak.json.
+soak: setup-test bootstrap
+	@tests/setup/kernels.sh > /dev/null
+	@FAULT_SOAK=$${FAULT_SOAK:-1000} tests/setup/run.sh fault
 
 # Every figure of the README: prints the tables, writes target/bench.json.
 bench: setup-test bootstrap imagegen

@@ -49,6 +49,8 @@ pub struct Spec {
     pub free: Free,
     /// Kernel name tried first.
     pub hint: Option<String>,
+    /// Whether the plan will ask for what only the full program has.
+    pub full: bool,
     /// Modules to load; the ones the place needs if absent.
     pub modules: Option<Vec<(String, Vec<u8>)>>,
 }
@@ -64,6 +66,7 @@ impl Spec {
             deadline_ms: 10_000,
             free: Free::Before,
             hint: None,
+            full: false,
             modules: None,
         }
     }
@@ -95,7 +98,7 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
         Place::Initramfs => modules(kernel, &["loop", "erofs", "overlay"])?,
     };
     let modules = spec.modules.clone().unwrap_or(default);
-    let init = std::fs::read(program("bootstrap", &kernel.arch)?)?;
+    let init = std::fs::read(program(bootstrap(kernel, spec), &kernel.arch)?)?;
     let mut entries =
         vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
     entries.extend(["proc", "sys", "run", "holder", "image", "upper", "root", "modules"].map(Entry::folder));
@@ -107,6 +110,12 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
         entries.push(Entry::file(IMAGE_PATH.trim_start_matches('/'), 0o644, std::fs::read(&erofs)?));
     }
     Ok(Parts { folder, entries, appended: Vec::new(), erofs })
+}
+
+/// The program for it: what the plain one can do the full one does alike, on some of the kernels.
+fn bootstrap(kernel: &Kernel, spec: &Spec) -> &'static str {
+    let full = spec.full || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
+    if full { "bootstrap-full" } else { "bootstrap" }
 }
 
 /// An [`Extra`] that owns its paths.

@@ -136,7 +136,7 @@ fn came_from(outcome: &Outcome) -> Result<String> {
     outcome.reported()?;
     let device =
         |line: &str| Some(line.split_once("initoverlayfs: device ")?.1.split_once(" us ")?.1.trim().to_owned());
-    outcome.console.lines().filter_map(device).last().ok_or_else(|| outcome.failure("no device step"))
+    outcome.console.lines().filter_map(device).next_back().ok_or_else(|| outcome.failure("no device step"))
 }
 
 fn refused(outcome: &Outcome) -> Vec<&str> {
