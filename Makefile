@@ -1,12 +1,12 @@
 # Two commands set everything up on a fresh Debian machine: `make demo` and `make test`. Both say what they install
 # before they do it, and work offline from the second run on.
 ARCHITECTURES := aarch64 armv7 x86_64
-PROGRAMS := $(ARCHITECTURES:%=target/release/bootstrap-%)
+PROGRAMS := $(foreach program,bootstrap bootstrap-full,$(ARCHITECTURES:%=target/release/$(program)-%))
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
-.PHONY: demo test unit boot fault bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
+.PHONY: demo test unit boot fault soak bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
 
 setup-test setup-demo setup-fuzz: setup-%:
 	@tests/setup/apt.sh $*
@@ -15,9 +15,10 @@ bootstrap: $(PROGRAMS)
 
 # Cargo decides whether anything is to be done.
 .PHONY: $(PROGRAMS)
-$(PROGRAMS): target/release/bootstrap-%:
+# NAME-ARCH: the last dash divides.
+$(PROGRAMS): target/release/%:
 	@mkdir -p target/release
-	@built=$$(tests/setup/program.sh bootstrap $*) && cp "$$built" $@.part && mv $@.part $@
+	@built=$$(tests/setup/program.sh $$(echo $* | sed "s/-\([^-]*\)$$/ \1/")) && cp "$$built" $@.part && mv $@.part $@
 
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
@@ -41,6 +42,11 @@ fault: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_MATRIX=1 tests/setup/run.sh fault
 
+# A thousand boots drawn from that matrix, into target/soak.json.
+soak: setup-test bootstrap
+	@tests/setup/kernels.sh > /dev/null
+	@FAULT_SOAK=$${FAULT_SOAK:-1000} tests/setup/run.sh fault
+
 # Every figure of the README: prints the tables, writes target/bench.json.
 bench: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
@@ -57,7 +63,8 @@ lint:
 	cargo fmt --check
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	@# Programs without std, which no other target builds.
-	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap-full -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program --profile bootstrap --bin bootstrap -- -D warnings
 
 clean:
 	rm -rf target

@@ -93,6 +93,15 @@ pub fn seal<'b, T: Serialize>(kind: Kind, value: &T, buffer: &'b mut [u8]) -> Re
 /// # Errors
 /// Any [`Error`] but [`Error::TooLarge`]; the first that applies, in the order of the header's fields.
 pub fn open<'b, T: Deserialize<'b>>(kind: Kind, bytes: &'b [u8]) -> Result<T, Error> {
+    match postcard::take_from_bytes(payload(kind, bytes)?) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(Error::Payload),
+    }
+}
+
+/// The payload, once for all types.
+#[inline(never)]
+fn payload(kind: Kind, bytes: &[u8]) -> Result<&[u8], Error> {
     let (header, payload) = bytes.split_at_checked(HEADER_BYTES).ok_or(Error::Truncated(bytes.len(), HEADER_BYTES))?;
     if array_at::<4>(header, 0) != Some(kind.magic) {
         return Err(Error::Magic);
@@ -108,11 +117,5 @@ pub fn open<'b, T: Deserialize<'b>>(kind: Kind, bytes: &'b [u8]) -> Result<T, Er
     if payload.len() > length {
         return Err(Error::Trailing(payload.len() - length));
     }
-    if crc32(payload) != crc {
-        return Err(Error::Crc);
-    }
-    match postcard::take_from_bytes(payload) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) | Err(_) => Err(Error::Payload),
-    }
+    if crc32(payload) == crc { Ok(payload) } else { Err(Error::Crc) }
 }

@@ -23,6 +23,8 @@ pub const MAX_PROBE_BYTES: usize = 128;
 pub const TAIL_BYTES: usize = 512;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
+/// Text in every bootstrap with the feature `full`, and in no other: what tells them apart.
+pub const FULL_MARK: &str = "/dev/mapper/control";
 /// Folder of the mini-initramfs, made at boot, that becomes the layer of the extra files.
 pub const EXTRAS_FOLDER: &str = "/extras";
 
@@ -200,7 +202,13 @@ pub enum Source<'a> {
         /// Options of the EROFS mount: `dax=always` for memory, else empty.
         options: &'a str,
     },
+    /// EROFS file in the mini-initramfs.
+    Initramfs {
+        /// Its path there.
+        path: &'a str,
+    },
     /// EROFS file in a file system.
+    #[cfg(feature = "full")]
     File {
         /// The file system that holds it.
         #[serde(borrow)]
@@ -208,11 +216,6 @@ pub enum Source<'a> {
         /// Where in that file system.
         #[serde(borrow)]
         path: FilePath<'a>,
-    },
-    /// EROFS file in the mini-initramfs.
-    Initramfs {
-        /// Its path there.
-        path: &'a str,
     },
 }
 
@@ -313,32 +316,29 @@ pub struct Place<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What an EROFS image must be, checked before it is mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image<'a> {
-    /// The 16 bytes of its superblock's UUID, if the plan belongs to exactly this image.
-    pub uuid: Option<&'a [u8]>,
-    /// What lies at its end, if pinned.
-    pub tail: Option<Tail>,
-    /// What vouches for its bytes.
-    #[serde(borrow)]
-    pub trust: Trust<'a>,
-}
-
-/// What vouches for an image's bytes.
+/// What an EROFS image must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Trust<'a> {
-    /// Nothing, or what has checked the mini-initramfs that it lies in.
-    Nothing,
-    /// The root hash in this plan, by dm-verity (Documentation/admin-guide/device-mapper/verity.rst).
+pub enum Image<'a> {
+    /// Any that is whole.
+    Any,
+    /// Exactly this one, written to its end: a guard against mistakes, not against somebody.
+    Pinned {
+        /// The 16 bytes of its superblock's UUID.
+        uuid: &'a [u8],
+        /// What lies at its end.
+        tail: Tail,
+    },
+    /// What a root hash in this plan vouches for, by dm-verity (Documentation/admin-guide/device-mapper/verity.rst).
+    #[cfg(feature = "full")]
     RootHash {
         /// Bytes of the image.
         bytes: u64,
         /// The target's parameters, `@` for the device.
         parameters: &'a str,
     },
-    /// A root hash beside the image ([`crate::trailer`]), by dm-verity, signed by a key of the kernel's keyring.
-    Signature {
+    /// What a root hash beside the image ([`crate::trailer`]) vouches for, by dm-verity, if a key of the kernel's keyring signed it.
+    #[cfg(feature = "full")]
+    Signed {
         /// The target's optional parameters but those of signature and error correction, without their number.
         options: &'a str,
         /// How many words that is.
@@ -346,7 +346,8 @@ pub enum Trust<'a> {
         /// The lowest version of an image that is taken.
         minimum_version: u32,
     },
-    /// The file's fs-verity digest (SHA-256, 32 bytes; Documentation/filesystems/fsverity.rst).
+    /// A file with this fs-verity digest (SHA-256, 32 bytes; Documentation/filesystems/fsverity.rst).
+    #[cfg(feature = "full")]
     Digest(&'a [u8]),
 }
 
@@ -363,14 +364,10 @@ pub struct Tail {
 /// The overlay's writable layer: what holds its upper and work directories.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Upper<'a> {
-    /// A tmpfs: what is written is gone with the next boot.
-    Memory {
-        /// Size in KiB.
-        size_kib: u32,
-        /// Number of inodes.
-        inodes: u32,
-    },
+    /// A tmpfs with these options: what is written is gone with the next boot.
+    Memory(&'a str),
     /// A file system that keeps what is written, until `initoverlayfs.upper=reset` on the command line.
+    #[cfg(feature = "full")]
     #[serde(borrow)]
     Partition(Holder<'a>),
 }
@@ -439,11 +436,14 @@ pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
         && plan.modules.all(|_| true)
         && plan.extras.all(|_| true)
         && plan.slots.all(|slot| match &slot.source {
-            Source::Partition { device, .. } | Source::File { holder: Holder { device, .. }, .. } => device.is_whole(),
+            Source::Partition { device, .. } => device.is_whole(),
             Source::Initramfs { .. } => true,
+            #[cfg(feature = "full")]
+            Source::File { holder, .. } => holder.device.is_whole(),
         })
         && match &plan.upper {
-            Upper::Memory { .. } => true,
+            Upper::Memory(_) => true,
+            #[cfg(feature = "full")]
             Upper::Partition(holder) => holder.device.is_whole(),
         };
     if is_whole { Ok(plan) } else { Err(envelope::Error::Payload) }

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub const KIND: Kind = Kind { magic: *b"IOFT", version: 1 };
 /// Bytes of a block of data, of a hash block, and of the trailer.
 pub const BLOCK_BYTES: usize = 4096;
+/// Bytes of a root hash.
+pub const ROOT_HASH_BYTES: usize = 32;
 /// The longest salt in bytes.
 pub const MAX_SALT: usize = 64;
 /// First bytes of an image that has a version, which follows in four bytes, little-endian.
@@ -28,8 +30,8 @@ pub struct Trailer<'a> {
     pub hash_start: u64,
     /// Forward error correction, if there is any.
     pub fec: Option<Fec>,
-    /// SHA-256 root hash.
-    pub root_hash: [u8; 32],
+    /// SHA-256 root hash, [`ROOT_HASH_BYTES`] bytes.
+    pub root_hash: &'a [u8],
     /// Salt, at most [`MAX_SALT`] bytes.
     pub salt: &'a [u8],
     /// PKCS#7 signature in DER of the root hash in lower-case hexadecimal, or nothing.
@@ -48,12 +50,13 @@ pub struct Fec {
 /// Checks and decodes the trailer in `block`, which is what lies behind an image.
 ///
 /// # Errors
-/// As [`envelope::open`]; a salt that is too long does not decode.
+/// As [`envelope::open`]; a salt that is too long and a root hash of another length do not decode.
 pub fn open(block: &[u8]) -> Result<Trailer<'_>, envelope::Error> {
     let length = u32_le(block, 8).map_or(usize::MAX, |length| length as usize);
     let sealed = block.get(..envelope::HEADER_BYTES.saturating_add(length)).unwrap_or(block);
     let trailer: Trailer<'_> = envelope::open(KIND, sealed)?;
-    if trailer.salt.len() > MAX_SALT { Err(envelope::Error::Payload) } else { Ok(trailer) }
+    let is_whole = trailer.root_hash.len() == ROOT_HASH_BYTES && trailer.salt.len() <= MAX_SALT;
+    if is_whole { Ok(trailer) } else { Err(envelope::Error::Payload) }
 }
 
 /// Encodes and seals a trailer into `block`.
@@ -79,7 +82,7 @@ mod tests {
 
     fn sample() -> Trailer<'static> {
         let fec = Some(Fec { start: 304, roots: 2 });
-        Trailer { hash_start: 301, fec, root_hash: [7; 32], salt: b"salt", signature: &[1; 600] }
+        Trailer { hash_start: 301, fec, root_hash: &[7; 32], salt: b"salt", signature: &[1; 600] }
     }
 
     #[test]
@@ -92,10 +95,10 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let mut block = [0; BLOCK_BYTES];
-        let trailer = Trailer { root_hash: [0xAB; 32], signature: b"", ..sample() };
+        let trailer = Trailer { root_hash: &[0xAB; 32], signature: b"", ..sample() };
         let sealed = seal(&trailer, &mut block).unwrap();
-        let payload = [&[0xAD, 2, 1, 0xB0, 2, 2][..], &[0xAB; 32], &[4], b"salt", &[0]].concat();
-        assert_eq!(&sealed[..12], b"IOFT\x01\0\0\0\x2c\0\0\0");
+        let payload = [&[0xAD, 2, 1, 0xB0, 2, 2, 32][..], &[0xAB; 32], &[4], b"salt", &[0]].concat();
+        assert_eq!(&sealed[..12], b"IOFT\x01\0\0\0\x2d\0\0\0");
         assert_eq!(&sealed[16..], payload);
     }
 

@@ -65,6 +65,7 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         disks: disks.into_iter().collect(),
         clock: if options.deterministic { Clock::Instructions } else { Clock::Host },
         port: None,
+        flash: Vec::new(),
         extra: machine.arguments.iter().map(OsString::from).collect(),
         keyboard: false,
     })

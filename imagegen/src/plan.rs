@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
 use crate::tree::{NodeKind, Tree};
 use bootstrap::envelope;
-use bootstrap::plan::{self, Free, Handover, List, Mode, Plan, Policy, Trust};
+use bootstrap::plan::{self, Free, Handover, List, Mode, Plan, Policy};
 use std::path::PathBuf;
 
 /// Where the image lies in the mini-initramfs, for a slot with source initramfs.
@@ -150,6 +150,7 @@ impl ResolvedPlan {
                 Ok(plan::Slot { name: &slot.name, source, image: sealed_image(slot, image.as_ref())? })
             })
             .collect();
+        let upper = format!("mode=0700,size={}k,nr_inodes={}", self.overlay.size_kib, self.overlay.inodes);
         let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
         let [for_modules, for_slots, for_extras] = &mut buffers;
         let plan = Plan {
@@ -159,7 +160,7 @@ impl ResolvedPlan {
             next_init: &self.next_init,
             modules: List::encode(modules, for_modules).map_err(too_large)?,
             slots: List::encode(slots?, for_slots).map_err(too_large)?,
-            upper: plan::Upper::Memory { size_kib: self.overlay.size_kib, inodes: self.overlay.inodes },
+            upper: plan::Upper::Memory(&upper),
             extras: List::encode(self.layer.iter().map(extras::Owned::borrowed), for_extras).map_err(too_large)?,
             free: self.free,
             watchdog: None,
@@ -186,10 +187,8 @@ impl ResolvedPlan {
 
 fn sealed_image<'a>(slot: &crate::board::Slot, image: Option<&'a Identity>) -> Result<plan::Image<'a>> {
     match (slot.pin, image) {
-        (false, _) => Ok(plan::Image { uuid: None, tail: None, trust: Trust::Nothing }),
-        (true, Some(image)) => {
-            Ok(plan::Image { uuid: Some(&image.uuid), tail: Some(image.tail), trust: Trust::Nothing })
-        }
+        (false, _) => Ok(plan::Image::Any),
+        (true, Some(image)) => Ok(plan::Image::Pinned { uuid: &image.uuid, tail: image.tail }),
         (true, None) => {
             let what = format!("plan: slot {} is pinned but has no image", slot.name);
             Err(Error::failed(what, "set pin = false"))

@@ -28,6 +28,9 @@ demo,test,fuzz ca-certificates lets cargo fetch crates
 demo,test,fuzz gcc compiles the C part of zstd and links imagegen
 demo,test,fuzz libc6-dev for the same
 fuzz g++ compiles libFuzzer
+test cryptsetup-bin veritysetup writes error correction, and is the reference of the hash tree
+test fsverity reference of the tests
+test openssl signs images
 test cpio reads the reference initramfs
 test zstd reference of the tests and of the comparison
 test lz4 reference of the tests
@@ -47,6 +50,10 @@ test flex for the same
 test bison for the same
 test bc for the same
 test libssl-dev for the same
+test openssl signs root hashes
+test u-boot-qemu the bootloader that counts tries
+test u-boot-tools mkimage makes what it boots
+test mtools files on the partition it boots from
 LIST
 }
 

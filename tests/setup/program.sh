@@ -1,12 +1,17 @@
 #!/bin/sh
 # Builds bootstrap or the tests' guest for one architecture: static, no libc; prints the program's path.
 #
-#   program.sh bootstrap|guest aarch64|armv7|x86_64
+#   program.sh bootstrap|bootstrap-full|guest aarch64|armv7|x86_64
 #
 # With Debian's rustc-web and rust-web-src no rustup server is needed: `core` is compiled from its source. Otherwise
 # rustup's target is used. No cross gcc in either case: the linker is LLVM's.
 set -eu
-package=$1 arch=$2
+program=$1 arch=$2
+case $program in
+    bootstrap) build="--package bootstrap --no-default-features --features program" ;;
+    bootstrap-full) build="--package bootstrap --features program" ;;
+    *) build="--package $program --features program" ;;
+esac
 here=$(cd "$(dirname "$0")/../.." && pwd)
 case $arch in
     aarch64) target=aarch64-unknown-linux-gnu ;;
@@ -23,6 +28,8 @@ CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}/target
 export CARGO_TARGET_DIR
 flags="-Clinker-flavor=ld.lld -Cforce-unwind-tables=no -Crelocation-model=static -Clink-arg=-nostdlib -Clink-arg=-static -Cdefault-linker-libraries=no"
 flags="$flags -Clink-arg=--build-id=none -Clink-arg=-znorelro -Clink-arg=--no-rosegment -Clink-arg=--no-eh-frame-hdr --remap-path-prefix=$here=."
+# A sixteenth of the code is calls that were taken apart.
+flags="$flags -Cllvm-args=-inline-threshold=25"
 # Thumb-2 is a third smaller than ARM code.
 [ "$arch" != armv7 ] || flags="$flags -Ctarget-feature=+thumb-mode"
 if [ -d /usr/lib/rustlib/src/rust/library/core ] && command -v ld.lld > /dev/null; then
@@ -43,10 +50,10 @@ fi
 said=$(mktemp)
 trap 'rm -f "$said"' EXIT
 # shellcheck disable=SC2086
-(cd "$here" && RUSTFLAGS="$flags" cargo build --quiet --locked --package "$package" --features program --profile bootstrap \
+(cd "$here" && RUSTFLAGS="$flags" cargo build --quiet --locked $build --bin "$program" --profile bootstrap \
     --target "$target" $std) > "$said" 2>&1 || {
     cat "$said" >&2
-    echo "program.sh: $package for $arch did not build" >&2
+    echo "program.sh: $program for $arch did not build" >&2
     exit 1
 }
-echo "$CARGO_TARGET_DIR/$target/bootstrap/$package"
+echo "$CARGO_TARGET_DIR/$target/bootstrap/$program"

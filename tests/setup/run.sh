@@ -12,7 +12,8 @@ trap 'rm -f "$log"' EXIT
 for tier in "$@"; do
     case $tier in
         unit) command=(cargo test --release --locked --quiet --lib --bins --test bad_input --package bootstrap --package imagegen --package tests) ;;
-        boot | fault) command=(cargo test --release --locked --quiet --package tests --test "$tier" -- --test-threads 2) ;;
+        boot) command=(cargo test --release --locked --quiet --package tests --test boot --test bootloader -- --test-threads 2) ;;
+        fault) command=(cargo test --release --locked --quiet --package tests --test fault -- --test-threads 2) ;;
         *)
             echo "run.sh: unknown tier $tier" >&2
             exit 2

@@ -34,8 +34,10 @@ pub struct Boot<'k> {
     pub kernel: &'k Kernel,
     /// Initramfs.
     pub initrd: PathBuf,
-    /// Raw disks, read-only.
+    /// Raw disks.
     pub disks: Vec<PathBuf>,
+    /// Whether the guest may write to them.
+    pub writable: bool,
     /// Appended to the command line.
     pub append: OsString,
     /// RAM in MiB.
@@ -50,6 +52,8 @@ pub struct Boot<'k> {
     pub stays: Duration,
     /// Done once, when this text is on the console.
     pub on_text: Option<(String, Action)>,
+    /// Flash chips with the firmware that boots instead, from the disks.
+    pub flash: Vec<Disk>,
     /// Further QEMU arguments.
     pub extra: Vec<OsString>,
 }
@@ -76,6 +80,7 @@ impl<'k> Boot<'k> {
             kernel,
             initrd,
             disks: Vec::new(),
+            writable: false,
             append: OsString::new(),
             memory_mib: 512,
             clock: Clock::Host,
@@ -83,6 +88,7 @@ impl<'k> Boot<'k> {
             until: None,
             stays: Duration::ZERO,
             on_text: None,
+            flash: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -108,9 +114,10 @@ impl<'k> Boot<'k> {
             initrd: Some(self.initrd.clone()),
             append,
             transport: if mmio { Transport::Mmio } else { Transport::Pci },
-            disks: self.disks.iter().map(|image| Disk { image: image.clone(), writable: false }).collect(),
+            disks: self.disks.iter().map(|image| Disk { image: image.clone(), writable: self.writable }).collect(),
             clock: self.clock,
             port: Some(Port::File(port.to_owned())),
+            flash: self.flash.clone(),
             extra: self.extra.clone(),
             keyboard: false,
         }

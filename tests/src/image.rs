@@ -6,7 +6,7 @@ use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{
-    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail, Trust,
+    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail,
     Upper, Wanted,
 };
 use bootstrap::superblock::{self, Refusal};
@@ -49,6 +49,8 @@ pub struct Spec {
     pub free: Free,
     /// Kernel name tried first.
     pub hint: Option<String>,
+    /// Whether the plan will ask for what only the full program has.
+    pub full: bool,
     /// Modules to load; the ones the place needs if absent.
     pub modules: Option<Vec<(String, Vec<u8>)>>,
 }
@@ -64,6 +66,7 @@ impl Spec {
             deadline_ms: 10_000,
             free: Free::Before,
             hint: None,
+            full: false,
             modules: None,
         }
     }
@@ -95,7 +98,7 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
         Place::Initramfs => modules(kernel, &["loop", "erofs", "overlay"])?,
     };
     let modules = spec.modules.clone().unwrap_or(default);
-    let init = std::fs::read(program("bootstrap", &kernel.arch)?)?;
+    let init = std::fs::read(program(bootstrap(kernel, spec), &kernel.arch)?)?;
     let mut entries =
         vec![Entry::file("init", 0o755, init), Entry::folder("dev"), Entry::device("dev/console", 0o600, 5, 1)];
     entries.extend(["proc", "sys", "run", "holder", "image", "upper", "root", "modules"].map(Entry::folder));
@@ -107,6 +110,12 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
         entries.push(Entry::file(IMAGE_PATH.trim_start_matches('/'), 0o644, std::fs::read(&erofs)?));
     }
     Ok(Parts { folder, entries, appended: Vec::new(), erofs })
+}
+
+/// The program for it: what the plain one can do the full one does alike, on some of the kernels.
+fn bootstrap(kernel: &Kernel, spec: &Spec) -> &'static str {
+    let full = spec.full || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
+    if full { "bootstrap-full" } else { "bootstrap" }
 }
 
 /// An [`Extra`] that owns its paths.
@@ -154,7 +163,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         },
         Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
     };
-    let slot = Slot { name: "a", source, image: Image { uuid: None, tail: None, trust: Trust::Nothing } };
+    let slot = Slot { name: "a", source, image: Image::Any };
     let layer = layer(&spec.extras);
     let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
     let [for_modules, for_slots, for_extras] = &mut buffers;
@@ -165,7 +174,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         next_init: &spec.next_init,
         modules: List::encode(paths.iter().map(|path| Module { path, parameters: "" }), for_modules)?,
         slots: List::encode([slot], for_slots)?,
-        upper: Upper::Memory { size_kib: 65_536, inodes: 16_384 },
+        upper: Upper::Memory("mode=0700,size=65536k,nr_inodes=16384"),
         extras: List::encode(layer.iter().map(Layer::extra), for_extras)?,
         free: spec.free,
         watchdog: None,
@@ -234,7 +243,7 @@ impl Identity {
 
     /// As a plan has it.
     pub fn pin(&self) -> Image<'_> {
-        Image { uuid: Some(&self.uuid), tail: Some(self.tail), trust: Trust::Nothing }
+        Image::Pinned { uuid: &self.uuid, tail: self.tail }
     }
 }
 

@@ -4,16 +4,15 @@
 //! scan sysfs (a device that appears in between is in one or both, never in neither), then wait until the deadline.
 
 use super::clock;
-use super::early::{argument, read_file};
+use super::early::read_file;
 use super::failure::{Failure, check, refuse};
+use super::full::unit::Unit;
 use super::text::{Text, c_path, text};
-use super::kmsg::say;
 use bootstrap::Step;
 use bootstrap::gpt;
 use bootstrap::plan::{self, Device, Place, Wanted};
 use bootstrap::uevent::{self, BlockDevice};
 use core::mem::MaybeUninit;
-use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, RawDir, open};
@@ -25,7 +24,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 pub type Name = Text;
 
 /// Bytes of the largest kernel event (`UEVENT_BUFFER_SIZE` is 2048, plus the head) and of a sysfs `uevent` file.
-const EVENT_BYTES: usize = 4096;
+pub const EVENT_BYTES: usize = 4096;
 
 /// Finds the wanted device.
 #[inline(never)]
@@ -38,8 +37,7 @@ pub fn find(wanted: &Wanted<'_>) -> Result<Name, Failure> {
         return Ok(name);
     }
     let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
-    let mut line = [MaybeUninit::uninit(); 4096];
-    let mut unit = wanted.lun.map(|lun| argument(b"initoverlayfs.lun", &mut line).unwrap_or(lun));
+    let mut unit = Unit::of(wanted);
     loop {
         if let Some(name) = scan(device, words)? {
             return Ok(name);
@@ -91,33 +89,12 @@ fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
     Ok(found)
 }
 
-/// Has the kernel look for one logical unit, `host:channel:target:lun`; ENOENT while there is no such host.
-#[inline(never)]
-fn scan_unit(unit: &str) -> Result<(), Errno> {
-    let (host, unit) = unit.split_once(':').ok_or(Errno::INVAL)?;
-    let file = c_path!["/sys/class/scsi_host/host", host, "/scan"];
-    let file = open(&*file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut text = Text::new();
-    for part in unit.split(':') {
-        text.put(part);
-        text.put(" ");
-    }
-    rustix::io::write(&file, text.as_bytes()).map(drop)
-}
-
 /// Waits for the event of the wanted device; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned.
 #[inline(never)]
-fn wait(
-    wanted: &Device<'_>,
-    unit: &mut Option<&str>,
-    events: &OwnedFd,
-    deadline_ns: u64,
-) -> Result<Name, Errno> {
+fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
     let mut buffer = [0; EVENT_BYTES];
     loop {
-        if unit.is_some_and(|unit| scan_unit(unit) != Err(Errno::NOENT)) {
-            *unit = None;
-        }
+        unit.scan();
         let left_ns = deadline_ns.saturating_sub(clock::now_ns());
         if left_ns == 0 {
             return Err(Errno::TIMEDOUT);
@@ -224,31 +201,8 @@ pub fn read_at(device: &OwnedFd, buffer: &mut [u8], offset: u64) -> Result<(), E
     if rustix::io::pread(device, buffer, offset)? == length { Ok(()) } else { Err(Errno::IO) }
 }
 
-/// Says what block devices there are: what somebody who looks for the wanted one wants to know.
-pub fn list() {
-    let Ok(folder) = open(c"/sys/class/block", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-    else {
-        return;
-    };
-    let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(&folder, &mut buffer);
-    while let Some(Ok(entry)) = entries.next() {
-        let Some(name) = name_of(entry.file_name().to_bytes()) else { continue };
-        let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
-        let file = c_path!["/sys/class/block/", &name, "/uevent"];
-        let Some(device) = read_file(&file, &mut buffer).ok().and_then(uevent::file) else { continue };
-        let mut line = text!["device ", &name];
-        for (key, value) in [(" PARTNAME=", device.part_name), (" PARTUUID=", device.part_uuid)] {
-            if let (false, Ok(value)) = (value.is_empty(), core::str::from_utf8(value)) {
-                line.put(key);
-                line.put(value);
-            }
-        }
-        say(Level::Info, line);
-    }
-}
-
-fn name_of(bytes: &[u8]) -> Option<Name> {
+/// A name as the kernel gives it; none for `.` and `..`.
+pub fn name_of(bytes: &[u8]) -> Option<Name> {
     let name = core::str::from_utf8(bytes).ok().filter(|name| !name.starts_with('.'))?;
     Some(text![name])
 }

@@ -1,16 +1,14 @@
 //! What can go wrong, said at once where it is found: the step, the cause, the error number; and the one way a failed boot
 //! ends.
 
-use super::early::read_file;
+use super::full::help;
 use super::kmsg::say;
-use super::text::{Text, c_path, text};
-use super::{clock, device, sys};
+use super::text::{c_path, text};
+use super::{clock, sys};
 use bootstrap::Step;
 use bootstrap::plan::Policy;
 use bootstrap::record::{Event, Record};
-use core::mem::MaybeUninit;
 use log::Level;
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
 /// Why a slot, or the whole boot, cannot go on. Its line is in the kernel log already.
@@ -51,9 +49,8 @@ pub fn check_on<T>(step: Step, cause: &str, on: &str, result: Result<T, Errno>) 
 /// Ends a boot that cannot go on, as the plan's policy says; without a plan, by restarting, so that a bootloader that
 /// counts tries can choose another.
 pub fn die(policy: Option<Policy<'_>>, failure: Failure) -> ! {
-    device::list();
-    say_file_systems();
-    keep(&text!["initoverlayfs: ", failure.step, " failed (errno ", u32::from(failure.errno), ")"]);
+    help::say_what_there_is();
+    help::keep(&text!["initoverlayfs: ", failure.step, " failed (errno ", u32::from(failure.errno), ")"]);
     match policy.unwrap_or(Policy::Reboot) {
         Policy::Reboot => {
             say(Level::Error, text!["policy reboot"]);
@@ -72,24 +69,4 @@ pub fn die(policy: Option<Policy<'_>>, failure: Failure) -> ! {
         }
     }
     sys::call::wait_forever()
-}
-
-/// Says which file systems on block devices the kernel knows.
-fn say_file_systems() {
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let known = read_file(c"/proc/filesystems", &mut buffer).ok().and_then(|bytes| core::str::from_utf8(bytes).ok());
-    let mut line = text!["file systems"];
-    for name in known.unwrap_or_default().lines().filter_map(|line| line.strip_prefix('\t')) {
-        line.put(" ");
-        line.put(name);
-    }
-    say(Level::Info, line);
-}
-
-/// Leaves a line where the next boot finds it, on boards with a pstore (`CONFIG_PSTORE_PMSG`).
-fn keep(line: &Text) {
-    if let Ok(store) = open(c"/dev/pmsg0", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-        // Nothing is left to be done about an error.
-        let _ = rustix::io::write(&store, line.as_bytes());
-    }
 }

@@ -2,16 +2,17 @@
 
 use super::device::{self, Name, open_device, read_at};
 use super::failure::{Failure, check, check_on, refuse};
-use super::holder;
+#[cfg(feature = "full")]
+use super::full::holder;
+use super::full::verity;
 use super::kmsg::say;
 use super::text::{c_path, text};
-use super::{done, folder, sys, verity};
+use super::{done, folder, sys};
 use bootstrap::Step;
 use bootstrap::crc::crc32;
-use bootstrap::plan::{Image, Slot, Source, TAIL_BYTES, Trust};
+use bootstrap::plan::{Image, Slot, Source, TAIL_BYTES};
 use bootstrap::record::Record;
 use bootstrap::superblock::{self, Erofs, Refusal, START_BYTES};
-use bootstrap::trailer;
 use core::ffi::CStr;
 use log::Level;
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -27,14 +28,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
         Source::Partition { device, options } => {
             let name = device::find(device)?;
             done(record, Step::Device, index, &name);
-            mount_device(&name, options, image, index, record)?;
-        }
-        Source::File { holder, path } => {
-            let name = holder::mount(holder, folder::HOLDER, MountFlags::RDONLY)?;
-            let file = holder::open(*path)?;
-            done(record, Step::Device, index, &name);
-            // What the kernel caches of the file would be there twice.
-            mount_file(&file, "directio", image, index, record)?;
+            mount_device(name, options, image, index, record)?;
         }
         Source::Initramfs { path } => {
             let file = open(&*c_path![*path], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -42,49 +36,31 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
             done(record, Step::Device, index, path);
             mount_file(&file, "", image, index, record)?;
         }
+        #[cfg(feature = "full")]
+        Source::File { holder, path } => {
+            let (name, file) = holder::open(holder, *path)?;
+            done(record, Step::Device, index, &name);
+            // Without it the kernel would cache the file and what is in it.
+            mount_file(&file, "directio", image, index, record)?;
+        }
     }
     done(record, Step::Mount, index, "");
     Ok(())
 }
 
-/// Mounts EROFS from a block device, verified if the plan says so.
+/// Mounts EROFS from a block device.
 #[inline(never)]
-fn mount_device(
-    name: &Name,
-    options: &str,
-    image: &Image<'_>,
-    index: u8,
-    record: &mut Record,
-) -> Result<(), Failure> {
-    let disk = check_on(Step::Mount, "cannot open", name, open_device(name))?;
-    if !matches!(image.trust, Trust::RootHash { .. } | Trust::Signature { .. }) {
-        check_image(&disk, image)?;
-        return check_on(Step::Mount, "cannot mount EROFS", name, mount_erofs(&c_path!["/dev/", name], options));
-    }
-    let verified = verity::open(image.trust, name, &disk)?;
-    done(record, Step::Verity, index, &verified);
-    let disk = check_on(Step::Mount, "cannot open", &verified, open_device(&verified))?;
+fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+    let disk = check_on(Step::Mount, "cannot open", &name, open_device(&name))?;
+    let (name, disk) = verity::cover(image, name, disk, index, record)?;
     check_image(&disk, image)?;
-    check_on(Step::Mount, "cannot mount EROFS", &verified, mount_erofs(&c_path!["/dev/", &verified], options))
+    check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(&c_path!["/dev/", &name], options))
 }
 
-/// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device. dm-verity wants a device.
+/// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device.
 #[inline(never)]
-fn mount_file(
-    file: &OwnedFd,
-    options: &str,
-    image: &Image<'_>,
-    index: u8,
-    record: &mut Record,
-) -> Result<(), Failure> {
-    if let Trust::Digest(digest) = image.trust {
-        let found = check(Step::Verity, "cannot measure the file by fs-verity", sys::block::measure_verity(file))?;
-        if found != *digest {
-            return Err(refuse(Step::Verity, "file has another fs-verity digest", "", Errno::KEYREJECTED));
-        }
-        done(record, Step::Verity, index, "fs-verity");
-    }
-    if matches!(image.trust, Trust::Nothing | Trust::Digest(_)) {
+fn mount_file(file: &OwnedFd, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+    if verity::check_file(image, file, index, record)? {
         check_image(file, image)?;
         // A path would be looked up anew, and may be another file by then.
         let path = c_path!["/proc/self/fd/", file.as_raw_fd().unsigned_abs()];
@@ -101,7 +77,7 @@ fn mount_file(
     if !device.direct {
         say(Level::Info, text![&name, " without direct I/O"]);
     }
-    mount_device(&name, "", image, index, record)
+    mount_device(name, "", image, index, record)
 }
 
 fn mount_erofs(source: &CStr, options: &str) -> Result<(), Errno> {
@@ -112,24 +88,15 @@ fn mount_erofs(source: &CStr, options: &str) -> Result<(), Errno> {
 #[inline(never)]
 fn check_image(holder: &OwnedFd, expected: &Image<'_>) -> Result<(), Failure> {
     let erofs = check_start(holder, Step::Mount)?;
-    if expected.uuid.is_some_and(|uuid| erofs.uuid != uuid) {
-        return Err(refusal(Step::Mount, Refusal::Uuid));
-    }
-    if let Some(expected) = expected.tail {
+    if let Image::Pinned { uuid, tail: expected } = expected {
+        if erofs.uuid != *uuid {
+            return Err(refusal(Step::Mount, Refusal::Uuid));
+        }
         let mut tail = [0; TAIL_BYTES];
         let inside = expected.offset.saturating_add(TAIL_BYTES as u64) <= erofs.bytes;
         check(Step::Mount, "cannot read the end of the image", read_at(holder, &mut tail, expected.offset))?;
         if !inside || crc32(&tail) != expected.crc {
             return Err(refusal(Step::Mount, Refusal::Tail));
-        }
-    }
-    if let Trust::Signature { minimum_version, .. } = expected.trust {
-        let mut version = [0; 8];
-        check(Step::Verity, "cannot read the image's version", read_at(holder, &mut version, 0))?;
-        let version = trailer::version(&version);
-        if version < minimum_version {
-            let about = text![version, ", at least ", minimum_version];
-            return Err(refuse(Step::Verity, "image version is too low", &about, Errno::KEYEXPIRED));
         }
     }
     Ok(())

@@ -1,26 +1,20 @@
 //! Step overlay: a writable layer over the image, in a tmpfs of its own whose size and inodes are capped, or in a file system that
 //! keeps it.
 
-use super::extras::open_folder;
 use super::failure::{Failure, check};
-use super::kmsg::say;
-use super::switch::remove_entries;
-use super::text::{c_path, text};
-use super::{early, folder, holder, sys};
+use super::folder;
+use super::full::verity;
+use super::text::c_path;
 use bootstrap::Step;
 use bootstrap::plan::Upper;
 use core::ffi::CStr;
-use core::mem::MaybeUninit;
-use log::Level;
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, Gid, Mode, ResolveFlags, Uid};
+use rustix::fs::{CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 
-const UPPER: &CStr = c"/upper/upper";
+/// The upper directory.
+pub const UPPER: &CStr = c"/upper/upper";
 const WORK: &CStr = c"/upper/work";
-/// What a reset takes away: renamed first, so that a reset cut short leaves nothing half.
-const OLD: &CStr = c"/upper/old";
 const OPTIONS: &CStr = c"lowerdir=/image,upperdir=/upper/upper,workdir=/upper/work";
 const OPTIONS_WITH_EXTRAS: &CStr = c"lowerdir=/extras:/image,upperdir=/upper/upper,workdir=/upper/work";
 
@@ -28,42 +22,19 @@ const OPTIONS_WITH_EXTRAS: &CStr = c"lowerdir=/extras:/image,upperdir=/upper/upp
 #[inline(never)]
 pub fn mount(upper: &Upper<'_>, has_extras: bool) -> Result<(), Failure> {
     match upper {
-        Upper::Memory { size_kib, inodes } => {
-            let options = c_path!["mode=0700,size=", *size_kib, "k,nr_inodes=", *inodes];
+        Upper::Memory(options) => {
+            let options = c_path![*options];
             let tmpfs = rustix::mount::mount(c"upper", folder::UPPER, c"tmpfs", MountFlags::empty(), &*options);
             check(Step::Overlay, "cannot mount the upper tmpfs", tmpfs)?;
         }
-        Upper::Partition(holder) => {
-            holder::mount(holder, folder::UPPER, MountFlags::empty())?;
-            if early::argument(b"initoverlayfs.upper", &mut [MaybeUninit::uninit(); 4096]) == Some("reset") {
-                check(Step::Overlay, "cannot reset the upper directory", reset())?;
-            }
-        }
+        #[cfg(feature = "full")]
+        Upper::Partition(holder) => super::full::holder::mount_upper(holder)?,
     }
     check(Step::Overlay, "cannot make the upper directory", make_upper())?;
     check(Step::Overlay, "cannot make the work directory", make(WORK, Mode::RWXU).map(drop))?;
     let options = if has_extras { OPTIONS_WITH_EXTRAS } else { OPTIONS };
     let overlay = rustix::mount::mount(c"overlay", folder::ROOT, c"overlay", MountFlags::empty(), options);
     check(Step::Overlay, "cannot mount the overlay", overlay)
-}
-
-/// Takes away all that was ever written.
-fn reset() -> Result<(), Errno> {
-    remove_old();
-    match rustix::fs::rename(UPPER, OLD) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    remove_old();
-    say(Level::Warn, text!["upper directory reset"]);
-    Ok(())
-}
-
-fn remove_old() {
-    if let Ok(old) = open_folder(CWD, OLD, ResolveFlags::NO_SYMLINKS) {
-        remove_entries(old.as_fd(), 1);
-        let _ = rustix::fs::unlinkat(CWD, OLD, AtFlags::REMOVEDIR);
-    }
 }
 
 /// Makes a folder; false if it was there.
@@ -99,6 +70,6 @@ pub fn undo() {
         // EINVAL where nothing was mounted yet.
         let _ = unmount(mounted, UnmountFlags::DETACH);
     }
-    sys::mapper::remove();
+    verity::undo();
     let _ = unmount(folder::HOLDER, UnmountFlags::DETACH);
 }

@@ -7,14 +7,15 @@ use bootstrap::Step;
 use core::ffi::CStr;
 use core::fmt;
 use core::ops::Deref;
-use heapless::String;
 
-/// One more than the most bytes of a text: the last is kept for the NUL of a path.
-pub const BYTES: usize = 192;
+/// One more than the most bytes of a text: the last stays a NUL.
+pub const BYTES: usize = 256;
 
 /// Bounded text. A part that does not fit is left out and those behind it are taken: the error number ends a line.
 pub struct Text {
-    text: String<BYTES>,
+    /// Whole strings, then zeros.
+    bytes: [u8; BYTES],
+    length: usize,
     cut: bool,
 }
 
@@ -26,23 +27,14 @@ pub trait Part {
 
 impl Text {
     /// An empty text.
+    #[inline(never)]
     pub const fn new() -> Self {
-        Text { text: String::new(), cut: false }
+        Text { bytes: [0; BYTES], length: 0, cut: false }
     }
 
     /// Adds `part` to the end.
     pub fn put(&mut self, part: impl Part) {
         part.put(self);
-    }
-
-    /// A path. One that does not fit becomes the empty path, which no file has.
-    pub fn into_path(mut self) -> Path {
-        if self.cut {
-            self.text.clear();
-        }
-        // Always fits.
-        let _ = self.text.push('\0');
-        Path(self)
     }
 }
 
@@ -50,7 +42,7 @@ impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.text
+        memory::text(self.bytes.get(..self.length).unwrap_or_default())
     }
 }
 
@@ -63,8 +55,15 @@ impl fmt::Display for Text {
 impl Part for &str {
     #[inline(never)]
     fn put(self, text: &mut Text) {
-        // The last byte stays free.
-        text.cut |= text.text.len() + self.len() >= BYTES || text.text.push_str(self).is_err();
+        let end = text.length + self.len();
+        // The last byte stays a NUL.
+        match text.bytes.get_mut(text.length..end) {
+            Some(room) if end < BYTES => {
+                room.copy_from_slice(self.as_bytes());
+                text.length = end;
+            }
+            _ => text.cut = true,
+        }
     }
 }
 
@@ -108,20 +107,35 @@ macro_rules! text {
 
 /// Puts the parts of a path together.
 macro_rules! c_path {
-    ($($part:expr),+ $(,)?) => {
-        $crate::program::text::text![$($part),+].into_path()
-    };
+    ($($part:expr),+ $(,)?) => {{
+        let mut path = $crate::program::text::Path::new();
+        $(path.put($part);)+
+        path
+    }};
 }
 
 pub(crate) use {c_path, text};
 
-/// A path, or another string for a system call.
+/// A path, or another string for a system call. One that does not fit is the empty path, which no file has.
 pub struct Path(Text);
+
+impl Path {
+    /// An empty path.
+    pub const fn new() -> Self {
+        Path(Text::new())
+    }
+
+    /// Adds `part` to the end.
+    pub fn put(&mut self, part: impl Part) {
+        part.put(&mut self.0);
+    }
+}
 
 impl Deref for Path {
     type Target = CStr;
 
+    #[inline(never)]
     fn deref(&self) -> &CStr {
-        memory::c_str(self.0.as_bytes())
+        if self.0.cut { c"" } else { memory::c_str(&self.0.bytes) }
     }
 }

@@ -89,6 +89,8 @@ pub struct Qemu {
     pub clock: Clock,
     /// Where the virtio-serial port [`TEST_PORT`] leads, if there is to be one.
     pub port: Option<Port>,
+    /// Flash chips, the first with the firmware that then starts what it finds, in place of the kernel.
+    pub flash: Vec<Disk>,
     /// Further arguments, as they are.
     pub extra: Vec<OsString>,
     /// Whether the terminal's keys go to the guest (Ctrl-A X ends it).
@@ -119,11 +121,13 @@ impl Qemu {
         if !self.cpu.is_empty() {
             add(&["-cpu".as_ref(), self.cpu.as_ref()]);
         }
-        add(&["-kernel".as_ref(), self.kernel.as_ref()]);
-        if let Some(initrd) = &self.initrd {
+        if self.flash.is_empty() {
+            add(&["-kernel".as_ref(), self.kernel.as_ref()]);
+        }
+        if let Some(initrd) = self.initrd.as_ref().filter(|_| self.flash.is_empty()) {
             add(&["-initrd".as_ref(), initrd.as_ref()]);
         }
-        if !self.append.is_empty() {
+        if self.flash.is_empty() && !self.append.is_empty() {
             add(&["-append".as_ref(), &self.append]);
         }
         add(&["-chardev".as_ref(), "stdio,id=console,mux=on,signal=off".as_ref()]);
@@ -140,6 +144,12 @@ impl Qemu {
 
     fn add_devices(&self, list: &mut Vec<OsString>) {
         let suffix = self.transport.suffix();
+        for chip in &self.flash {
+            let access = if chip.writable { "" } else { ",readonly=on" };
+            let mut drive = OsString::from(format!("if=pflash,format=raw{access},file="));
+            drive.push(option_value(chip.image.as_os_str()));
+            list.extend(["-drive".into(), drive]);
+        }
         for (index, disk) in self.disks.iter().enumerate() {
             let access = if disk.writable { "" } else { ",readonly=on" };
             let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access},file="));
@@ -283,6 +293,7 @@ pub(crate) mod tests {
             disks: vec![Disk { image: "a,b.img".into(), writable: false }],
             clock: Clock::Instructions,
             port: Some(Port::Socket("port".into())),
+            flash: Vec::new(),
             extra: vec!["-semihosting".into()],
             keyboard: false,
         }

@@ -182,12 +182,12 @@ fn sealed_plan_opens_as_what_was_resolved() {
     assert_eq!(sealed, resolved.seal(&[Some(identity), None]).unwrap());
     let plan = plan::open(&sealed).unwrap();
     assert_eq!((plan.board, plan.next_init), ("test", "/init"));
-    assert_eq!(plan.upper, plan::Upper::Memory { size_kib: 65536, inodes: 16384 });
+    assert_eq!(plan.upper, plan::Upper::Memory("mode=0700,size=65536k,nr_inodes=16384"));
     assert_eq!(plan.modules.into_iter().next().unwrap().path, "/modules/m.ko");
     let slots: Vec<_> = plan.slots.into_iter().collect();
-    assert_eq!(slots[0].image, plan::Image { uuid: Some(&[7; 16]), tail: Some(tail), trust: Trust::Nothing });
+    assert_eq!(slots[0].image, plan::Image::Pinned { uuid: &[7; 16], tail });
     assert_eq!(slots[1].source, plan::Source::Initramfs { path: "/image.erofs" });
-    assert_eq!(slots[1].image, plan::Image { uuid: None, tail: None, trust: Trust::Nothing });
+    assert_eq!(slots[1].image, plan::Image::Any);
     assert_eq!(resolved.seal(&[None, None]).unwrap_err().what, "plan: slot a is pinned but has no image");
     assert_eq!(resolved.seal(&[]).unwrap_err().what, "plan: 0 images for 2 slots");
 }

@@ -115,7 +115,7 @@ pub fn larger_than_the_upper(on: &On) -> Result<Scene> {
     let mut scene = scene(on, &["/large"], &[file], Expected::Boots)?;
     let bytes = scene.parts.member(tests::image::PLAN)?;
     let mut plan = bootstrap::plan::open(&bytes)?;
-    plan.upper = bootstrap::plan::Upper::Memory { size_kib: 1024, inodes: 1024 };
+    plan.upper = bootstrap::plan::Upper::Memory("size=1m");
     scene.parts.set_plan(&plan)?;
     Ok(scene.and(|outcome| present(outcome, "/large")))
 }

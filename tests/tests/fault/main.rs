@@ -1,8 +1,9 @@
 //! Fault tier: whatever is wrong, a line names step, cause and error number, the policy follows, and nothing hangs.
 //!
 //! `FAULTS` below names every fault. A plain run boots each once, on kernels and sources in turn; with `FAULT_MATRIX=1` in
-//! the environment (`make fault`) each is booted with every kernel and source it makes sense for, and
-//! `target/fault.json` says what was seen.
+//! the environment (`make fault`) each is booted with every kernel and source it makes sense for. With `FAULT_SOAK=N` (`make
+//! soak`) N boots are drawn from that matrix, by `FAULT_SEED` if it is set. `target/fault.json` and `target/fault.html`, or
+//! `soak` in place of `fault`, say what was seen.
 
 mod case;
 mod command_line;
@@ -202,19 +203,50 @@ const FAULTS: &[Fault] = &[
 
 fn main() {
     let arguments = Arguments::from_args();
-    let matrix = std::env::var_os("FAULT_MATRIX").is_some_and(|value| value == "1");
-    let trials = if matrix { FAULTS.iter().flat_map(everywhere).collect() } else { once() };
+    let (trials, name) = match (number("FAULT_SOAK"), number("FAULT_MATRIX")) {
+        (Some(boots), _) => (soak(boots), Some("soak")),
+        (None, Some(1)) => (FAULTS.iter().flat_map(everywhere).collect(), Some("fault")),
+        (None, _) => (once(), None),
+    };
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if matrix
+    if let Some(name) = name
         && !arguments.list
         && arguments.filter.is_none()
         && arguments.skip.is_empty()
-        && let Err(error) = results::write()
+        && let Err(error) = results::write(name)
     {
-        eprintln!("target/fault.json not written: {error}");
+        eprintln!("target/{name}.json not written: {error}");
         std::process::exit(1);
     }
     conclusion.exit();
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// `boots` of the matrix, drawn at random and named by their place in the row.
+fn soak(boots: u64) -> Vec<Trial> {
+    let time = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |elapsed| elapsed.as_secs());
+    let seed = number("FAULT_SEED").unwrap_or_else(time).max(1);
+    println!("FAULT_SEED={seed}");
+    let places = |fault, kernel| PLACES.map(|place| (fault, kernel, place));
+    let all = FAULTS.iter().flat_map(|fault| KERNELS.into_iter().flat_map(move |kernel| places(fault, kernel)));
+    let all: Vec<_> = all.filter(|(fault, kernel, place)| fault.place.holds(kernel, *place)).collect();
+    let mut state = seed;
+    let mut draw = || {
+        // xorshift64 (Marsaglia 2003)
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all[usize::try_from(state % all.len() as u64).unwrap_or_default()]
+    };
+    let mut next = |number: u64| {
+        let (fault, kernel, place) = draw();
+        let name = format!("{number:04} {} {kernel} {}", fault.name, results::source(place));
+        Trial::test(name, move || results::run(fault, get(kernel), kernel, place).map_err(Into::into))
+    };
+    (1..=boots).map(&mut next).collect()
 }
 
 /// A fault with every kernel and source it makes sense for.

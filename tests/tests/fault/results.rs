@@ -1,9 +1,8 @@
-//! The rows of `target/fault.json`.
+//! The rows of `target/fault.json` and its page.
 
 use crate::case::{Fault, On};
 use serde::Serialize;
 use std::io::Write;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use tests::Result;
@@ -73,18 +72,46 @@ fn boot(fault: &Fault, on: On, row: &mut Row) -> Result<()> {
     scene.judge(&outcome)
 }
 
-/// Writes the rows to `target/fault.json`, as a whole or not at all.
+/// Writes the rows to `target/NAME.json` and, as a page, `target/NAME.html`; each as a whole or not at all.
 ///
 /// # Errors
 /// If writing fails.
-pub fn write() -> Result<()> {
+pub fn write(name: &str) -> Result<()> {
     let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
     rows.sort_by(|a, b| (a.name, &a.kernel, a.source).cmp(&(b.name, &b.kernel, b.source)));
-    let folder = checkout().join("target");
-    let mut file = tempfile::NamedTempFile::new_in(&folder)?;
-    serde_json::to_writer_pretty(&mut file, &*rows)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(Path::new("fault.json")))?;
+    let json = serde_json::to_string_pretty(&*rows)? + "\n";
+    for (ending, text) in [("json", json), ("html", page(name, &rows))] {
+        let folder = checkout().join("target");
+        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(format!("{name}.{ending}")))?;
+    }
     Ok(())
+}
+
+/// One table, readable in print, by light and in the dark, without scripts.
+fn page(name: &str, rows: &[Row]) -> String {
+    const STYLE: &str = "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em}\
+        table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25em .6em;\
+        border-bottom:1px solid #8884}td:nth-child(5){text-align:right}.bad{background:#f443}\
+        :root{color-scheme:light dark}";
+    let bad = rows.iter().filter(|row| !row.ok).count();
+    let mut page = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\n\
+        <title>{name}</title><style>{STYLE}</style>\n<h1>{} boots, {bad} not as expected</h1>\n\
+        <table><tr><th>fault<th>kernel, source<th>expected<th>seen<th>ms\n",
+        rows.len()
+    );
+    for row in rows {
+        let class = if row.ok { "" } else { " class=bad" };
+        let Row { name, source, kernel, ms, .. } = row;
+        let (expected, seen) = (escaped(&row.expected), escaped(&row.seen));
+        page += &format!("<tr{class}><td>{name}<td>{kernel}, {source}<td>{expected}<td>{seen}<td>{ms}\n");
+    }
+    page + "</table></html>\n"
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }

@@ -3,7 +3,7 @@
 use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::image::{field, with_checksum};
 use bootstrap::Step::{self, Device as Find, Exec, Extras, Mount, SwitchRoot};
-use bootstrap::plan::{self, Device, Image, List, Slot, Source, Trust, Wanted};
+use bootstrap::plan::{self, Device, Image, List, Slot, Source, Wanted};
 use imagegen::disk::Partition;
 use tests::boot::Outcome;
 use tests::cpio::{Entry, archive};
@@ -115,8 +115,7 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
         Place::Initramfs => Source::Initramfs { path: BAD_PATH },
     };
     let pin = matches!(bad, Bad::Unfinished | Bad::Another);
-    let any = Image { uuid: None, tail: None, trust: Trust::Nothing };
-    let first = Slot { name: "a", source, image: if pin { identity.pin() } else { any } };
+    let first = Slot { name: "a", source, image: if pin { identity.pin() } else { Image::Any } };
     let good = plan.slots.into_iter().next().ok_or("a plan without a slot")?;
     let second = Slot { name: "b", ..if both { first.clone() } else { good } };
     let mut buffer = vec![0; plan::MAX_BYTES];

@@ -11,8 +11,10 @@ const LOOP_GET_STATUS64: usize = 0x4C05;
 const LOOP_CTL_GET_FREE: usize = 0x4C82;
 /// Read-only, gone with its last user, without a page cache of its own.
 const FLAGS: u32 = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
+#[cfg(feature = "full")]
 /// `_IOWR('f', 134, struct fsverity_digest)` (include/uapi/linux/fsverity.h).
 const FS_IOC_MEASURE_VERITY: usize = 0xC004_6686;
+#[cfg(feature = "full")]
 const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
 /// `_IOWR('W', 6, int)` (include/uapi/linux/watchdog.h).
 const WDIOC_SETTIMEOUT: usize = 0xC004_5706;
@@ -69,6 +71,7 @@ pub fn attach_loop(file: &OwnedFd) -> Result<Loop, Errno> {
     Ok(Loop { number, direct: status.flags & LO_FLAGS_DIRECT_IO != 0, _device: device })
 }
 
+#[cfg(feature = "full")]
 /// The SHA-256 digest by which the kernel verifies what is read of `file`; ENODATA if it does not.
 pub fn measure_verity(file: &OwnedFd) -> Result<[u8; 32], Errno> {
     /// `struct fsverity_digest` with room for one.

@@ -17,6 +17,7 @@ mod number {
     pub const CLONE: usize = 220;
     pub const EXECVE: usize = 221;
     pub const PPOLL: usize = 73;
+    #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 217;
 }
 #[cfg(target_arch = "arm")]
@@ -32,6 +33,7 @@ mod number {
     pub const CLONE: usize = 120;
     pub const EXECVE: usize = 11;
     pub const PPOLL: usize = 336;
+    #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 309;
 }
 #[cfg(target_arch = "x86_64")]
@@ -46,6 +48,7 @@ mod number {
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const PPOLL: usize = 271;
+    #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 248;
 }
 
@@ -104,6 +107,7 @@ pub unsafe fn ioctl(descriptor: BorrowedFd<'_>, request: usize, argument: usize)
     usize::try_from(result).map_err(|_| errno(result))
 }
 
+#[cfg(feature = "full")]
 /// Puts `payload` as a key of type `user` into this process' own keyring, which ends with the program. EINVAL if it is empty.
 pub fn add_key(description: &CStr, payload: &[u8]) -> Result<(), Errno> {
     const KEY_SPEC_PROCESS_KEYRING: isize = -2;

@@ -13,6 +13,12 @@ pub fn written(buffer: &[MaybeUninit<u8>], length: usize) -> Option<&[u8]> {
     buffer.get(..length).map(|bytes| unsafe { &*(core::ptr::from_ref(bytes) as *const [u8]) })
 }
 
+/// The text of a `Text`.
+pub fn text(bytes: &[u8]) -> &str {
+    // SAFETY: only `Text` calls this, with whole strings one after the other.
+    unsafe { core::str::from_utf8_unchecked(bytes) }
+}
+
 /// `bytes`, whose last is NUL, as the kernel takes strings: up to the first NUL.
 pub fn c_str(bytes: &[u8]) -> &CStr {
     if bytes.last() != Some(&0) {

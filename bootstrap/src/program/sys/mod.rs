@@ -4,6 +4,7 @@
 
 pub mod block;
 pub mod call;
+#[cfg(feature = "full")]
 pub mod mapper;
 pub mod memory;
 pub mod start;

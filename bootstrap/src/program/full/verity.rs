@@ -2,13 +2,14 @@
 //!
 //! Fails closed: a plan that wants verification and cannot have it, for whatever reason, refuses the slot.
 
-use super::device::{Name, open_device, read_at};
-use super::failure::{Failure, check, check_on, refuse};
-use super::image::check_start;
-use super::sys;
-use super::text::text;
+use crate::program::device::{Name, open_device, read_at};
+use crate::program::failure::{Failure, check, check_on, refuse};
+use crate::program::image::check_start;
+use crate::program::text::text;
+use crate::program::{done, sys};
 use bootstrap::Step;
-use bootstrap::plan::Trust;
+use bootstrap::plan::Image;
+use bootstrap::record::Record;
 use bootstrap::trailer::{self, BLOCK_BYTES};
 use core::ffi::CStr;
 use heapless::String;
@@ -21,24 +22,57 @@ const KEY: &CStr = c"initoverlayfs";
 /// Parameters of a dm-verity target.
 type Table = String<{ sys::mapper::PARAMETER_BYTES }>;
 
-/// Puts dm-verity over the block device `name`, which `disk` is; returns the verified device's name.
+/// Puts dm-verity over the block device `name`, which `disk` is, if the plan wants it; returns what is to be read from then on.
 #[inline(never)]
-pub fn open(trust: Trust<'_>, name: &Name, disk: &OwnedFd) -> Result<Name, Failure> {
+pub fn cover(
+    image: &Image<'_>,
+    name: Name,
+    disk: OwnedFd,
+    index: u8,
+    record: &mut Record,
+) -> Result<(Name, OwnedFd), Failure> {
     let mut table = Table::new();
-    let bytes = match trust {
-        Trust::RootHash { bytes, parameters } => {
-            add(&mut table, parameters, name);
+    let bytes = match *image {
+        Image::Any | Image::Pinned { .. } | Image::Digest(_) => return Ok((name, disk)),
+        Image::RootHash { bytes, parameters } => {
+            add(&mut table, parameters, &name);
             bytes
         }
-        Trust::Signature { options, words, .. } => signed(&mut table, options, words, name, disk)?,
-        Trust::Nothing | Trust::Digest(_) => return Err(refuse(Step::Verity, "nothing to verify by", "", Errno::INVAL)),
+        Image::Signed { options, words, .. } => signed(&mut table, options, words, &name, &disk)?,
     };
-    let verified = sys::mapper::create_verity(bytes, &table);
-    let verified = text!["dm-", check(Step::Verity, "cannot set up dm-verity", verified)?];
+    let number = check(Step::Verity, "cannot set up dm-verity", sys::mapper::create_verity(bytes, &table))?;
+    let verified = text!["dm-", number];
+    let disk = check_on(Step::Verity, "cannot open", &verified, open_device(&verified))?;
     // The tree is checked on reading: this reads what every mount reads first, through every level of it.
-    let first = open_device(&verified).and_then(|disk| read_at(&disk, &mut [0; 512], 0));
-    check_on(Step::Verity, "image does not match its root hash", name, first)?;
-    Ok(verified)
+    let mut start = [0; 8];
+    check_on(Step::Verity, "image does not match its root hash", &name, read_at(&disk, &mut start, 0))?;
+    if let Image::Signed { minimum_version, .. } = image {
+        let version = trailer::version(&start);
+        if version < *minimum_version {
+            let about = text![version, ", at least ", *minimum_version];
+            return Err(refuse(Step::Verity, "image version is too low", &about, Errno::KEYEXPIRED));
+        }
+    }
+    done(record, Step::Verity, index, &verified);
+    Ok((verified, disk))
+}
+
+/// Checks the digest of a file that the kernel verifies as it reads it; false if a device has to be verified in its place.
+#[inline(never)]
+pub fn check_file(image: &Image<'_>, file: &OwnedFd, index: u8, record: &mut Record) -> Result<bool, Failure> {
+    if let Image::Digest(digest) = image {
+        let found = check(Step::Verity, "cannot measure the file by fs-verity", sys::block::measure_verity(file))?;
+        if found != *digest {
+            return Err(refuse(Step::Verity, "file has another fs-verity digest", "", Errno::KEYREJECTED));
+        }
+        done(record, Step::Verity, index, "fs-verity");
+    }
+    Ok(matches!(image, Image::Any | Image::Pinned { .. } | Image::Digest(_)))
+}
+
+/// Removes the verified device of a refused slot.
+pub fn undo() {
+    sys::mapper::remove();
 }
 
 /// Reads the trailer behind the image, gives its signature to the kernel, and puts the parameters together. Nothing in the trailer
@@ -54,7 +88,7 @@ fn signed(table: &mut Table, options: &str, words: u8, name: &Name, disk: &Owned
     check(Step::Verity, "cannot hand over the signature", sys::call::add_key(KEY, trailer.signature))?;
     add(table, "1 @ @ 4096 4096 ", name);
     add(table, &text![image.bytes / BLOCK_BYTES as u64, " ", trailer.hash_start, " sha256 "], name);
-    add_hex(table, &trailer.root_hash);
+    add_hex(table, trailer.root_hash);
     add(table, " ", name);
     add_hex(table, trailer.salt);
     if trailer.salt.is_empty() {
@@ -64,7 +98,8 @@ fn signed(table: &mut Table, options: &str, words: u8, name: &Name, disk: &Owned
     add(table, &text![" ", u32::from(words) + 2 + fec_words, " root_hash_sig_key_desc initoverlayfs ", options], name);
     if let Some(fec) = trailer.fec {
         let blocks = (image.bytes / BLOCK_BYTES as u64).saturating_add(fec.start).saturating_sub(trailer.hash_start);
-        let roots = text![" use_fec_from_device @ fec_roots ", fec.roots, " fec_blocks ", blocks, " fec_start ", fec.start];
+        let roots =
+            text![" use_fec_from_device @ fec_roots ", fec.roots, " fec_blocks ", blocks, " fec_start ", fec.start];
         add(table, &roots, name);
     }
     Ok(image.bytes)

@@ -1,0 +1,52 @@
+//! What the program without the feature `full` has in place of the folder of that name: its plans cannot even name what is missing
+//! here.
+
+/// No more than the failure itself.
+pub mod help {
+    use crate::program::text::Text;
+
+    pub const fn say_what_there_is() {}
+
+    pub const fn keep(_: &Text) {}
+}
+
+/// No logical units: a plan's are left to the kernel.
+pub mod unit {
+    use bootstrap::plan::Wanted;
+
+    /// Nothing to scan.
+    pub struct Unit;
+
+    impl Unit {
+        pub const fn of(_: &Wanted<'_>) -> Self {
+            Unit
+        }
+
+        pub const fn scan(&mut self) {}
+    }
+}
+
+/// No verification.
+pub mod verity {
+    use crate::program::device::Name;
+    use crate::program::failure::Failure;
+    use bootstrap::plan::Image;
+    use bootstrap::record::Record;
+    use rustix::fd::OwnedFd;
+
+    pub const fn cover(
+        _: &Image<'_>,
+        name: Name,
+        disk: OwnedFd,
+        _: u8,
+        _: &mut Record,
+    ) -> Result<(Name, OwnedFd), Failure> {
+        Ok((name, disk))
+    }
+
+    pub const fn check_file(_: &Image<'_>, _: &OwnedFd, _: u8, _: &mut Record) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    pub const fn undo() {}
+}
