@@ -1,36 +1,26 @@
 //! Makes what a boot needs from its parts: plan, mini-initramfs, EROFS, disk. Every part can be replaced or broken.
 
 use crate::Result;
-use crate::content::{bus, modules};
+use crate::content::modules;
 use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
+pub use crate::place::{IMAGE_PATH, PARTNAME, Place};
+use crate::place::{UPPER, file_system};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{
-    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail,
+    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Holder, Image, List, Mode, Module, Plan, Policy, Slot, Tail,
     Upper, Wanted,
 };
 use bootstrap::superblock::{self, Refusal};
+use imagegen::board::FileSystem;
 use imagegen::disk::{self, Partition};
+use imagegen::filesystem;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Name of the partition that holds the image.
-pub const PARTNAME: &str = "initoverlayfs";
-/// Path of the image in the mini-initramfs, for [`Place::Initramfs`].
-pub const IMAGE_PATH: &str = "/image.erofs";
-
 /// Name of the plan among the mini-initramfs' members.
 pub const PLAN: &str = "plan";
-
-/// Where the image lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On a GPT partition.
-    Partition,
-    /// In the mini-initramfs.
-    Initramfs,
-}
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -39,8 +29,12 @@ pub struct Spec {
     pub place: Place,
     /// Which mounts the next init finds.
     pub handover: Handover,
+    /// What the image holds.
+    pub mode: Mode,
     /// Path of the next init.
     pub next_init: String,
+    /// File system on partition [`UPPER`] that keeps what is written; without one it goes into memory.
+    pub upper: Option<FileSystem>,
     /// Allow-list of extra files.
     pub extras: Vec<String>,
     /// How long the device may take, in milliseconds.
@@ -61,7 +55,9 @@ impl Spec {
         Spec {
             place,
             handover,
+            mode: Mode::Initial,
             next_init: "/init".into(),
+            upper: None,
             extras: Vec::new(),
             deadline_ms: 10_000,
             free: Free::Before,
@@ -83,6 +79,10 @@ pub struct Parts {
     pub appended: Vec<Vec<u8>>,
     /// The EROFS image.
     pub erofs: PathBuf,
+    /// What partition [`UPPER`] holds.
+    pub upper: Option<PathBuf>,
+    place: Place,
+    kernel: Kernel,
 }
 
 /// Makes the parts for `content`.
@@ -93,10 +93,10 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let folder = tempfile::Builder::new().prefix("initoverlayfs-test-").tempdir()?;
     let erofs = folder.path().join("content.erofs");
     write_erofs(content, folder.path(), &erofs)?;
-    let default = match spec.place {
-        Place::Partition => modules(kernel, &[bus(kernel), "virtio_blk", "erofs", "overlay"])?,
-        Place::Initramfs => modules(kernel, &["loop", "erofs", "overlay"])?,
-    };
+    let mut names = spec.place.modules(kernel);
+    names.extend(spec.upper.map(file_system).unwrap_or_default());
+    names.extend(["erofs", "overlay"]);
+    let default = modules(kernel, &names)?;
     let modules = spec.modules.clone().unwrap_or(default);
     let init = std::fs::read(program(bootstrap(kernel, spec), &kernel.arch)?)?;
     let mut entries =
@@ -109,12 +109,17 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     if spec.place == Place::Initramfs {
         entries.push(Entry::file(IMAGE_PATH.trim_start_matches('/'), 0o644, std::fs::read(&erofs)?));
     }
-    Ok(Parts { folder, entries, appended: Vec::new(), erofs })
+    let upper = spec.upper.map(|kind| {
+        let path = folder.path().join("upper.img");
+        filesystem::write(kind, &[], "UPPER", None, &path).map(|()| path)
+    });
+    let (place, kernel, upper) = (spec.place, kernel.clone(), upper.transpose()?);
+    Ok(Parts { folder, entries, appended: Vec::new(), erofs, upper, place, kernel })
 }
 
 /// The program for it: what the plain one can do the full one does alike, on some of the kernels.
 fn bootstrap(kernel: &Kernel, spec: &Spec) -> &'static str {
-    let full = spec.full || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
+    let full = spec.full || spec.place.is_full() || spec.upper.is_some() || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
     if full { "bootstrap-full" } else { "bootstrap" }
 }
 
@@ -148,33 +153,39 @@ fn layer(allowed: &[String]) -> Vec<Layer> {
     list
 }
 
+/// Nothing scans a SCSI host but who names a unit.
+fn parameters(module: &str) -> &'static str {
+    if module.ends_with("/scsi_mod.ko") { "scan=manual" } else { "" }
+}
+
 fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let paths: Vec<String> = modules.iter().map(|(name, _)| format!("/modules/{name}.ko")).collect();
-    let source = match spec.place {
-        Place::Partition => Source::Partition {
-            device: Wanted {
-                device: Device::PartName(PARTNAME),
-                words: "PARTNAME=initoverlayfs",
-                hint: spec.hint.as_deref(),
-                deadline_ms: spec.deadline_ms,
-                lun: None,
-            },
-            options: "",
-        },
-        Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
+    let wanted = |name, words, hint| Wanted {
+        device: Device::PartName(name),
+        words,
+        hint,
+        deadline_ms: spec.deadline_ms,
+        lun: None,
     };
+    let source = spec.place.source(wanted(PARTNAME, "PARTNAME=initoverlayfs", spec.hint.as_deref()));
     let slot = Slot { name: "a", source, image: Image::Any };
     let layer = layer(&spec.extras);
     let mut buffers = [(); 3].map(|()| vec![0; plan::MAX_BYTES]);
     let [for_modules, for_slots, for_extras] = &mut buffers;
     let plan = Plan {
         board: "test",
-        mode: Mode::Initial,
+        mode: spec.mode,
         handover: spec.handover,
         next_init: &spec.next_init,
-        modules: List::encode(paths.iter().map(|path| Module { path, parameters: "" }), for_modules)?,
+        modules: List::encode(paths.iter().map(|path| Module { path, parameters: parameters(path) }), for_modules)?,
         slots: List::encode([slot], for_slots)?,
-        upper: Upper::Memory("mode=0700,size=65536k,nr_inodes=16384"),
+        upper: match spec.upper {
+            None => Upper::Memory("mode=0700,size=65536k,nr_inodes=16384"),
+            Some(kind) => {
+                let device = wanted(UPPER, "PARTNAME=upper", None);
+                Upper::Partition(Holder { device, kind: kind.name(), options: "" })
+            }
+        },
         extras: List::encode(layer.iter().map(Layer::extra), for_extras)?,
         free: spec.free,
         watchdog: None,
@@ -291,13 +302,16 @@ impl Parts {
         Ok(path)
     }
 
-    /// Writes a disk with a partition for each of `names`, each holding the image.
+    /// Writes a disk with a partition for each of `names`, each holding the image, and the one that keeps what is written.
     ///
     /// # Errors
     /// If writing fails.
     pub fn disk(&self, names: &[&str]) -> Result<PathBuf> {
-        let partition = |name: &&str| Partition { name: (*name).into(), uuid: None, image: self.erofs.clone() };
-        self.disk_of(&names.iter().map(partition).collect::<Vec<_>>())
+        let image = self.place.stored(&self.kernel, &self.erofs, self.folder.path())?;
+        let partition = |name: &str, image: &Path| Partition { name: name.into(), uuid: None, image: image.into() };
+        let mut partitions: Vec<Partition> = names.iter().map(|name| partition(name, &image)).collect();
+        partitions.extend(self.upper.iter().map(|image| partition(UPPER, image)));
+        self.disk_of(&partitions)
     }
 
     /// Writes a disk with these partitions.

@@ -19,6 +19,24 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
 }
 
+impl Kernel {
+    /// Its release, as uname(2) says it.
+    ///
+    /// # Errors
+    /// If the image does not say and there are no modules.
+    pub fn release(&self) -> Result<String> {
+        if let Some(name) = self.modules.as_deref().and_then(Path::file_name) {
+            return Ok(name.to_string_lossy().into_owned());
+        }
+        // linux_banner of init/version-timestamp.c.
+        let (image, banner) = (std::fs::read(&self.image)?, b"Linux version ");
+        let at = image.windows(banner.len()).position(|bytes| bytes == banner).ok_or("no version in the kernel")?;
+        let rest = image.get(at + banner.len()..).unwrap_or_default();
+        let release = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+        Ok(String::from_utf8_lossy(release).into_owned())
+    }
+}
+
 /// The checkout.
 pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned()

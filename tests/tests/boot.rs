@@ -1,6 +1,9 @@
 //! Boot tier: every kernel, both places of the image, ramfs and tmpfs, both hand-overs, compared as sets with what the
 //! same kernel gives the same content as a classic initramfs.
 
+#[path = "boot/sources.rs"]
+mod sources;
+
 use bootstrap::Step;
 use bootstrap::plan::{Free, Handover};
 use imagegen::boot::console::{Log, Parser};
@@ -66,6 +69,9 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
             add(format!("compressed::{format}"), Box::new(move |kernel| compressed(kernel, format)));
         }
     }
+    for (name, check) in sources::rows(kernel) {
+        add(name, check);
+    }
     add("extras".into(), Box::new(extras));
     add("memory_is_freed".into(), Box::new(|kernel| memory_is_freed(kernel, Free::Before)));
     add("memory_is_freed_beside".into(), Box::new(|kernel| memory_is_freed(kernel, Free::Beside)));
@@ -75,7 +81,7 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
 /// Boots `parts`, the image on a disk where it is not in the initramfs.
 fn boot(kernel: &Kernel, parts: &Parts, place: Place, append: &str) -> Result<Outcome> {
     let mut boot = Boot::new(kernel, parts.initrd()?);
-    if place == Place::Partition {
+    if place != Place::Initramfs {
         boot.disks.push(parts.disk(&[PARTNAME])?);
     }
     boot.append = append.into();

@@ -4,7 +4,7 @@
 //! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report. Also the
 //! demo's probe: its first two lines in the kernel's log say when it started and how much memory was free.
 //!
-//! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
+//! Words on the kernel command line: `guest=keep` leaves a file for the next boot; `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
 //! `guest=silent` sends no report.
 #![no_std]
 #![no_main]
@@ -48,6 +48,10 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     sections::proc(&mut report, &proc, &fds);
     sections::memory_at_end(&mut report, &proc);
     sections::writable(&mut report);
+    sections::devices(&mut report, &place::Place::sysfs());
+    if sections::asked(&proc, b"guest=keep") {
+        sections::kept(&mut report);
+    }
     if sections::asked(&proc, b"guest=silent") {
         end("no report wanted");
     }

@@ -248,6 +248,50 @@ fn changed(report: &mut Report<'_>) {
     say("unlink", rustix::fs::unlink(c"/etc/guest-moved"));
 }
 
+/// Section `block`: the block devices; behind a loop device that has a file whether it reads it directly, `loop0 dio 1`. Section
+/// `scsi`: the logical units the kernel knows.
+pub fn devices(report: &mut Report<'_>, sysfs: &Place) {
+    report.section("block");
+    if let Some(class) = sysfs.open(c"class/block") {
+        names(&class, |name| {
+            report.escaped(name.to_bytes());
+            let mut buffer = [0; 16];
+            let device = rustix::fs::openat(&class, name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let dio = device.and_then(|device| rustix::fs::openat(device, c"loop/dio", OFlags::CLOEXEC, Mode::empty()));
+            if let Ok(dio) = dio {
+                let length = fill(dio, &mut buffer);
+                report.raw(b" dio ");
+                report.escaped(buffer.get(..length).unwrap_or_default().trim_ascii());
+            }
+            report.raw(b"\n");
+        });
+    }
+    report.section("scsi");
+    if let Some(class) = sysfs.open(c"class/scsi_device") {
+        names(class, |name| {
+            report.escaped(name.to_bytes());
+            report.raw(b"\n");
+        });
+    }
+}
+
+/// Section `kept`: what an earlier boot has left in `/etc/guest-kept`; a file is put there and goes to the disk before the report.
+pub fn kept(report: &mut Report<'_>) {
+    report.section("kept");
+    let path = c"/etc/guest-kept";
+    let mut buffer = [0; 64];
+    let length = rustix::fs::open(path, OFlags::CLOEXEC, Mode::empty()).map_or(0, |file| fill(file, &mut buffer));
+    report.escaped(buffer.get(..length).unwrap_or_default());
+    report.raw(b"\n");
+    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
+    let written = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
+        .and_then(|file| rustix::io::write(file, b"written by an earlier boot"));
+    rustix::fs::sync();
+    if let Err(error) = written {
+        report.line(format_args!("errno {}", error.raw_os_error()));
+    }
+}
+
 /// Whether a word is on the kernel's command line.
 pub fn asked(proc: &Place, word: &[u8]) -> bool {
     let mut buffer = [0; 8192];

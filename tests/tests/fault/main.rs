@@ -243,7 +243,7 @@ fn soak(boots: u64) -> Vec<Trial> {
     };
     let mut next = |number: u64| {
         let (fault, kernel, place) = draw();
-        let name = format!("{number:04} {} {kernel} {}", fault.name, results::source(place));
+        let name = format!("{number:04} {} {kernel} {}", fault.name, place.name());
         Trial::test(name, move || results::run(fault, get(kernel), kernel, place).map_err(Into::into))
     };
     (1..=boots).map(&mut next).collect()
@@ -271,6 +271,6 @@ fn once() -> Vec<Trial> {
 }
 
 fn trial(fault: &'static Fault, kernel: &'static str, place: Place) -> Trial {
-    let name = format!("{} {kernel} {}", fault.name, results::source(place));
+    let name = format!("{} {kernel} {}", fault.name, place.name());
     Trial::test(name, move || results::run(fault, get(kernel), kernel, place).map_err(Into::into))
 }

@@ -24,21 +24,13 @@ struct Row {
 
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
-/// The word for a place.
-pub const fn source(place: Place) -> &'static str {
-    match place {
-        Place::Partition => "partition",
-        Place::Initramfs => "initramfs",
-    }
-}
-
 /// Boots a fault and notes what came of it. What could not be booted is a row too, and a failure.
 pub fn run(fault: &Fault, kernel: Result<Kernel>, name: &str, place: Place) -> Result<()> {
     let start = Instant::now();
     let arch = kernel.as_ref().map(|kernel| kernel.arch.clone()).unwrap_or_default();
     let mut row = Row {
         name: fault.name,
-        source: source(place),
+        source: place.name(),
         kernel: name.to_owned(),
         arch,
         expected: String::new(),

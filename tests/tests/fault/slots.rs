@@ -45,8 +45,8 @@ impl Bad {
     /// The failure of the first slot.
     fn failure(self, place: Place) -> (Step, &'static str, u32) {
         match (self, place) {
-            (Bad::Missing, Place::Partition) => (Find, "device did not appear: PARTNAME=bad", 110),
             (Bad::Missing, Place::Initramfs) => (Find, "cannot open: /bad.erofs", 2),
+            (Bad::Missing, _) => (Find, "device did not appear: PARTNAME=bad", 110),
             (Bad::Twice, _) => (Find, "more than one device fits: PARTNAME=bad", 76),
             (Bad::Zeros, _) => (Mount, "no EROFS superblock", 22),
             (Bad::Cut, _) => (Mount, "EROFS image is truncated", 22),
@@ -107,12 +107,12 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     let bytes = parts.member(PLAN)?;
     let mut plan = plan::open(&bytes)?;
     let source = match on.place {
-        Place::Partition => {
+        Place::Initramfs => Source::Initramfs { path: BAD_PATH },
+        _ => {
             let (device, words) = (Device::PartName(BAD), "PARTNAME=bad");
             let device = Wanted { device, words, hint: None, deadline_ms: WAIT_MS, lun: None };
             Source::Partition { device, options: "" }
         }
-        Place::Initramfs => Source::Initramfs { path: BAD_PATH },
     };
     let pin = matches!(bad, Bad::Unfinished | Bad::Another);
     let first = Slot { name: "a", source, image: if pin { identity.pin() } else { Image::Any } };
@@ -199,7 +199,7 @@ pub fn no_way_back(on: &On) -> Result<Scene> {
     let other = make(&on.kernel, &content, &on.spec())?;
     match on.place {
         Place::Initramfs => scene.parts.replace(BAD_PATH.trim_start_matches('/'), 0o644, std::fs::read(&other.erofs)?),
-        Place::Partition => {
+        _ => {
             let good = scene.parts.erofs.clone();
             let named = |name: &str, image| Partition { name: name.into(), uuid: None, image };
             scene.disk = Disk::File(scene.parts.disk_of(&[named(BAD, other.erofs), named(PARTNAME, good)])?);
