@@ -6,9 +6,8 @@
 //! ext4, vfat and F2FS are the same bytes for the same input. XFS and Btrfs are not: mkfs.xfs (6.1) knows no time but now, and
 //! mkfs.btrfs makes up UUIDs of its own.
 
-mod tool;
-
 use crate::board::FileSystem;
+use crate::tool::Tool;
 use crate::{Error, Result, erofs, manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use tool::Tool;
 
 const MIB: u64 = 1 << 20;
 /// 1980-01-01, before which FAT has no time.

@@ -18,11 +18,13 @@ pub mod input;
 pub mod inspect;
 pub mod manifest;
 pub mod measure;
+pub mod memory;
 pub mod modules;
 pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod table;
+pub(crate) mod tool;
 pub mod tree;
 pub mod verity;
 

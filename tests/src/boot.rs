@@ -54,6 +54,8 @@ pub struct Boot<'k> {
     pub on_text: Option<(String, Action)>,
     /// Flash chips with the firmware that boots instead, from the disks.
     pub flash: Vec<Disk>,
+    /// A file that lies in memory, and its address.
+    pub placed: Option<(PathBuf, u64)>,
     /// Further QEMU arguments.
     pub extra: Vec<OsString>,
 }
@@ -89,6 +91,7 @@ impl<'k> Boot<'k> {
             stays: Duration::ZERO,
             on_text: None,
             flash: Vec::new(),
+            placed: None,
             extra: Vec::new(),
         }
     }
@@ -132,7 +135,11 @@ impl<'k> Boot<'k> {
         let port = folder.path().join("report");
         let start = Instant::now();
         let (mut bytes, mut parser, mut log) = (Vec::new(), Parser::default(), Log::default());
-        let mut running = self.qemu(&port).start()?;
+        let mut qemu = self.qemu(&port);
+        if let Some((file, address)) = &self.placed {
+            imagegen::memory::attach(&mut qemu, *address, file, folder.path())?;
+        }
+        let mut running = qemu.start()?;
         let (mut waiting, mut done) = (self.on_text.as_ref(), Ok(()));
         let end = running.watch(Some(start + self.deadline), &mut |new| {
             bytes.extend_from_slice(new);

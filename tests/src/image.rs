@@ -92,7 +92,9 @@ pub struct Parts {
 pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let folder = tempfile::Builder::new().prefix("initoverlayfs-test-").tempdir()?;
     let erofs = folder.path().join("content.erofs");
-    write_erofs(content, folder.path(), &erofs)?;
+    // Nothing that is read may lie beside an inode where it is read where it lies.
+    let options = if spec.place == Place::Memory { "-Enoinline_data" } else { "" };
+    write_erofs(content, folder.path(), options, &erofs)?;
     let mut names = spec.place.modules(kernel);
     names.extend(spec.upper.map(file_system).unwrap_or_default());
     names.extend(["erofs", "overlay"]);
@@ -196,7 +198,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
 }
 
 /// Writes `content` as an EROFS image; device nodes need root or fakeroot.
-fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
+fn write_erofs(content: &[Entry], folder: &Path, options: &str, out: &Path) -> Result<()> {
     let tree = folder.join("tree");
     std::fs::create_dir(&tree)?;
     let mut script = String::from("set -e\n");
@@ -215,7 +217,7 @@ fn write_erofs(content: &[Entry], folder: &Path, out: &Path) -> Result<()> {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode & 0o7777))?;
         }
     }
-    script += &format!("chmod 0755 '{0}'\nmkfs.erofs --quiet -T0 '{1}' '{0}'\n", tree.display(), out.display());
+    script += &format!("chmod 0755 '{0}'\nmkfs.erofs --quiet -T0 {2} '{1}' '{0}'\n", tree.display(), out.display(), options);
     let mut command = if nix::unistd::geteuid().is_root() { Command::new("sh") } else { Command::new("fakeroot") };
     let arguments: &[&str] = if nix::unistd::geteuid().is_root() { &["-c"] } else { &["sh", "-c"] };
     let output = command.args(arguments).arg(script).output()?;

@@ -191,7 +191,7 @@ impl Qemu {
 }
 
 /// A value inside a QEMU option, where a comma is written twice.
-fn option_value(value: &OsStr) -> OsString {
+pub(crate) fn option_value(value: &OsStr) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = value.as_bytes();
     let doubled = bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b',')));

@@ -9,9 +9,12 @@ use std::path::Path;
 use tests::boot::{Boot, Outcome};
 use tests::image::{PARTNAME, Parts, Place, Spec, make};
 use tests::kernel::Kernel;
-use tests::place::OSTREE;
+use tests::place::{LUN, OSTREE};
 use tests::report::Report;
 use tests::{Result, content, equal};
+
+/// Where an image lies in memory: 768 MiB from its start.
+const ADDRESS: u64 = 0x7000_0000;
 
 /// The rows for a kernel.
 pub fn rows(kernel: &Kernel) -> Vec<(String, Check)> {
@@ -23,6 +26,10 @@ pub fn rows(kernel: &Kernel) -> Vec<(String, Check)> {
     add("ostree", Box::new(|kernel| file(kernel, Place::Ostree, OSTREE)));
     let slot = "androidboot.slot_suffix=_b ostree=/ostree/boot.0/debian/none/0";
     add("ostree::slot", Box::new(move |kernel| file(kernel, Place::Ostree, slot)));
+    if kernel.arch == "aarch64" {
+        add("memory", Box::new(memory));
+    }
+    add("scsi", Box::new(scsi));
     rows
 }
 
@@ -77,4 +84,44 @@ fn attached(kernel: &Kernel, found: &Report) -> Result<()> {
     let loops: Vec<String> = found.lines("block").iter().filter(|line| line.contains(" dio ")).cloned().collect();
     let expected: &[&str] = if kernel.name.ends_with("-6.1") { &["loop0 dio 1"] } else { &[] };
     equal("loop devices", &loops, &expected.iter().map(|line| (*line).to_owned()).collect())
+}
+
+/// Boots an image that lies in memory, without a disk.
+fn memory(kernel: &Kernel) -> Result<()> {
+    let parts = make(kernel, &content::guest(kernel)?, &Spec::new(Place::Memory, Handover::Mounted))?;
+    let mut boot = Boot::new(kernel, parts.initrd()?);
+    boot.memory_mib = 1024;
+    boot.placed = Some((parts.erofs.clone(), ADDRESS));
+    boot.append = "guest=reread".into();
+    let ours = boot.run()?;
+    let check = || -> Result<()> {
+        reached(&ours)?;
+        // Read where it lies, where the kernel can: no page of it is cached.
+        let dax = !ours.console.contains("DAX unsupported");
+        equal("DAX", &dax, &(kernel.name != "arm64-6.1"))
+    };
+    check().map_err(|error| ours.failure(&error.to_string()))
+}
+
+/// Boots from the one logical unit that is named; another with the same partition is never looked at.
+fn scsi(kernel: &Kernel) -> Result<()> {
+    let parts = make(kernel, &content::guest(kernel)?, &Spec::new(Place::Scsi, Handover::Mounted))?;
+    let mut boot = Boot::new(kernel, parts.initrd()?);
+    let disk = parts.disk(&[PARTNAME])?;
+    let bus = if content::bus(kernel) == "virtio_pci" { "pci" } else { "device" };
+    boot.extra = vec!["-device".into(), format!("virtio-scsi-{bus},id=scsi").into()];
+    for (id, lun) in [(0, 1), (0, 2), (1, 0)] {
+        let unit = format!("unit{id}{lun}");
+        let drive = format!("if=none,format=raw,readonly=on,file.locking=off,id={unit},file={}", disk.display());
+        let device = format!("scsi-hd,bus=scsi.0,channel=0,scsi-id={id},lun={lun},drive={unit}");
+        boot.extra.extend(["-drive".into(), drive.into(), "-device".into(), device.into()]);
+    }
+    let append = if kernel.modules.is_none() { "scsi_mod.scan=manual" } else { "" };
+    boot.append = format!("{append} guest=reread").into();
+    let ours = boot.run()?;
+    let check = || -> Result<()> {
+        reached(&ours)?;
+        equal("logical units", &ours.reported()?.lines("scsi").join(" "), &LUN.to_owned())
+    };
+    check().map_err(|error| ours.failure(&error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! One call of a file system's tool: where it is looked for, what it is told, and what it said.
+//! One call of another program: where it is looked for, what it is told, what it said, and which package brings it.
 
 use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// A tool about to be run.
-pub(super) struct Tool {
+pub(crate) struct Tool {
     command: Command,
     package: &'static str,
 }
 
 impl Tool {
     /// The tool `name`, which is in Debian's `package`.
-    pub(super) fn new(name: &str, package: &'static str) -> Self {
+    pub(crate) fn new(name: &str, package: &'static str) -> Self {
         let mut path = std::env::var_os("PATH").unwrap_or_default();
         // Where most of them are, and where a user does not look.
         path.push(":/usr/local/sbin:/usr/sbin:/sbin");
@@ -23,28 +23,28 @@ impl Tool {
         Tool { command, package }
     }
 
-    pub(super) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    pub(super) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.command.arg(argument);
         self
     }
 
-    pub(super) fn args<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+    pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.command.args(arguments);
         self
     }
 
     /// With a label, if there is one.
-    pub(super) fn label(self, option: &str, label: &str) -> Self {
+    pub(crate) fn label(self, option: &str, label: &str) -> Self {
         if label.is_empty() { self } else { self.arg(option).arg(label) }
     }
 
     /// In this folder.
-    pub(super) fn folder(mut self, folder: &Path) -> Self {
+    pub(crate) fn folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
@@ -53,7 +53,7 @@ impl Tool {
     ///
     /// # Errors
     /// `FailedWork` if it is missing or fails.
-    pub(super) fn run(mut self) -> Result<String> {
+    pub(crate) fn run(mut self) -> Result<String> {
         let name = OsString::from(self.command.get_program()).to_string_lossy().into_owned();
         let output = self.command.output().map_err(|error| {
             let package = self.package;

@@ -1,0 +1,134 @@
+//! An image that the bootloader places in memory, used where it lies: what tells the kernel about it (device tree, kernel argument),
+//! what tells U-Boot to put it there, and the same for QEMU.
+//!
+//! The kernel's driver is of_pmem (Documentation/devicetree/bindings/pmem/pmem-region.txt), the device `/dev/pmem0`. The region must
+//! lie outside the memory that the kernel manages: inside, also as reserved memory with `no-map`, the driver fails with -17
+//! (Linux 6.12). Bootloaders and QEMU write the memory node themselves, so it is `mem=` that keeps the kernel below the region.
+//! libnvdimm wants 64-bit physical addresses: on armv7 a kernel with CONFIG_ARM_LPAE, which Debian's armmp is not.
+
+use crate::boot::qemu::{Qemu, option_value};
+use crate::tool::Tool;
+use crate::{Error, Result};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// What memory hot-plug takes: a subsection (include/linux/mmzone.h, Linux 5.3).
+const GRAIN: u64 = 2 << 20;
+/// Names of the files for the bootloader.
+pub const OVERLAY: &str = "memory.dtbo";
+/// U-Boot's commands.
+pub const COMMANDS: &str = "memory.cmd";
+/// Where RAM begins on QEMU's `virt` machines, 32 and 64 bit (hw/arm/virt.c).
+const VIRT_RAM: u64 = 1 << 30;
+
+/// Memory with an image at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    address: u64,
+    bytes: u64,
+    ram_start: u64,
+}
+
+impl Region {
+    /// Room for `image_bytes` at the physical `address`, of a machine whose RAM begins at `ram_start` and has no hole before `address`.
+    ///
+    /// # Errors
+    /// Bad input if the kernel cannot have a region there.
+    pub fn new(address: u64, image_bytes: u64, ram_start: u64) -> Result<Self> {
+        let bytes = image_bytes.max(1).checked_next_multiple_of(GRAIN);
+        let (Some(bytes), true) = (bytes, address.is_multiple_of(GRAIN)) else {
+            let what = format!("an image of {image_bytes} bytes cannot lie in memory at {address:#x}");
+            return Err(Error::bad_input(what, "give an address that is a multiple of 2 MiB"));
+        };
+        // The kernel and its initramfs are below it.
+        if address <= ram_start || address.checked_add(bytes).is_none() {
+            let what = format!("no room for the kernel between {ram_start:#x}, where RAM begins, and {address:#x}");
+            return Err(Error::bad_input(what, "give an address near the end of RAM"));
+        }
+        Ok(Region { address, bytes, ram_start })
+    }
+
+    /// Bytes of it, of which the image takes the first.
+    pub const fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    /// The kernel argument that keeps the kernel below it. In KiB, which is exact.
+    pub fn argument(self) -> String {
+        format!("mem={}K", (self.address - self.ram_start) >> 10)
+    }
+
+    /// Source of the device-tree overlay. It brings a bus of its own, so that it does not matter how many cells an address has in the
+    /// root of the tree it is laid on.
+    pub fn overlay(self) -> String {
+        let [address, bytes] =
+            [self.address, self.bytes].map(|value| format!("{:#x} {:#x}", value >> 32, value & 0xffff_ffff));
+        format!(
+            "/dts-v1/;\n/plugin/;\n\n&{{/}} {{\n\tinitoverlayfs {{\n\t\tcompatible = \"simple-bus\";\n\
+             \t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n\t\tranges;\n\n\t\tpmem@{:x} {{\n\
+             \t\t\tcompatible = \"pmem-region\";\n\t\t\treg = <{address} {bytes}>;\n\t\t\tvolatile;\n\t\t}};\n\t}};\n}};\n",
+            self.address
+        )
+    }
+
+    /// U-Boot's commands: load the image, lay the overlay on the device tree, keep the kernel below. To be run (`source`, or as part of a
+    /// boot script) before `booti` with `${fdt_addr_r}`; `image` is the image's file name beside the overlay's.
+    pub fn commands(self, image: &str) -> String {
+        let place = "${devtype} ${devnum}:${distro_bootpart}";
+        format!(
+            "# The image, used where it lies. Kernel, device tree and initramfs are loaded as ever, the device tree to\n\
+             # ${{fdt_addr_r}}, before this.\n\
+             load {place} {:#x} ${{prefix}}{image}\n\
+             load {place} ${{fdtoverlay_addr_r}} ${{prefix}}{OVERLAY}\n\
+             fdt addr ${{fdt_addr_r}}\n\
+             fdt resize 4096\n\
+             fdt apply ${{fdtoverlay_addr_r}}\n\
+             setenv bootargs \"${{bootargs}} {}\"\n",
+            self.address,
+            self.argument()
+        )
+    }
+
+    /// Writes the compiled overlay to `out`, overwriting it.
+    ///
+    /// # Errors
+    /// Failed work if `dtc` is missing or fails.
+    pub fn write_overlay(self, out: &Path) -> Result<()> {
+        let source = out.with_extension("dts");
+        std::fs::write(&source, self.overlay()).map_err(Error::io("write", &source))?;
+        let dtc = Tool::new("dtc", "device-tree-compiler").args(["-q", "-@", "-I", "dts", "-O", "dtb", "-o"]);
+        dtc.arg(out).arg(&source).run()?;
+        std::fs::remove_file(&source).map_err(Error::io("remove", &source))
+    }
+}
+
+/// Puts `image` into the memory of `qemu`, a `virt` machine, at `address`, and tells its kernel; what that takes is written into `folder`,
+/// which must live as long as QEMU. To be called when all else about `qemu` is said: the device tree is made for just that.
+///
+/// # Errors
+/// Bad input if the machine has no memory there; failed work if a tool is missing or fails.
+pub fn attach(qemu: &mut Qemu, address: u64, image: &Path, folder: &Path) -> Result<()> {
+    let bytes = std::fs::metadata(image).map_err(Error::io("read", image))?.len();
+    let region = Region::new(address, bytes, VIRT_RAM)?;
+    let end = VIRT_RAM + (u64::from(qemu.memory_mib) << 20);
+    if address + region.bytes() > end {
+        let what = format!("{bytes} bytes at {address:#x} are beyond the machine's memory, which ends at {end:#x}");
+        return Err(Error::bad_input(what, "give the machine more memory, or a lower address"));
+    }
+    let [base, overlay, tree] = ["machine.dtb", OVERLAY, "memory.dtb"].map(|name| folder.join(name));
+    let mut dump = qemu.clone();
+    dump.machine = format!("{},dumpdtb={}", qemu.machine, base.display());
+    Tool::new(&dump.program, "qemu-system-arm").args(dump.arguments()).run()?;
+    region.write_overlay(&overlay)?;
+    let lay = Tool::new("fdtoverlay", "device-tree-compiler").arg("-i").arg(&base).arg("-o").arg(&tree);
+    lay.arg(&overlay).run()?;
+    qemu.append.push(format!(" {}", region.argument()));
+    let mut loader = OsString::from("loader,file=");
+    loader.push(option_value(image.as_os_str()));
+    loader.push(format!(",addr={address:#x},force-raw=on"));
+    qemu.extra.extend(["-dtb".into(), tree.into(), "-device".into(), loader]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
