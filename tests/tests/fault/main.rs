@@ -16,8 +16,9 @@ mod policy;
 mod results;
 mod slots;
 mod start;
+mod verity;
 
-use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, Partition};
+use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Trusting};
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
 use image::field;
@@ -26,6 +27,7 @@ use slots::Bad;
 use tests::cpio::Entry;
 use tests::image::{PARTNAME, Place};
 use tests::kernel::get;
+use verity::Signer;
 
 /// Kernels of the matrix; one that is missing fails every boot on it.
 const KERNELS: [&str; 6] = ["arm64-6.1", "arm64-6.12", "arm64-7", "armv7-6.1", "arm64-tuned", "x86_64-6.1"];
@@ -199,6 +201,32 @@ const FAULTS: &[Fault] = &[
     fault("policy_reboot_after_the_mounts_moved", Everywhere, policy::reboot_after_the_mounts_moved),
     fault("policy_halt_after_the_switch", Everywhere, policy::halt_after_the_switch),
     fault("policy_shell_after_the_switch", Everywhere, policy::shell_after_the_switch),
+    fault("verity_whole", Partition, |on| verity::whole(on, 0)),
+    fault("verity_with_error_correction", Partition, |on| verity::whole(on, 2)),
+    fault("verity_corrected", Trusting, verity::corrected),
+    fault("verity_wrong_root_hash", Partition, verity::wrong_root_hash),
+    fault("verity_weakened_by_the_command_line", Partition, verity::weakened),
+    fault("verity_superblock_flipped", Partition, |on| verity::flipped(on, |_| 1024 + 100)),
+    fault("verity_version_flipped", Partition, |on| verity::flipped(on, |_| 4)),
+    fault("verity_top_of_the_tree_flipped", Partition, |on| verity::flipped(on, |made| made.hash_start * 4096 + 9)),
+    fault("verity_file_flipped", Partition, |on| verity::flipped_in_a_file(on, false)),
+    fault("verity_leaf_of_the_tree_flipped", Partition, |on| verity::flipped_in_a_file(on, true)),
+    fault("verity_without_a_tree", Partition, verity::without_a_tree),
+    fault("verity_tree_zeroed", Partition, verity::zeroed_tree),
+    fault("verity_bad_parameters", Partition, verity::bad_parameters),
+    fault("verity_module_missing", ModularPartition, |on| verity::no_module(on, "dm-verity")),
+    fault("verity_module_not_in_the_plan", ModularPartition, verity::module_not_in_the_plan),
+    fault("verity_no_device", Partition, verity::no_device),
+    fault("verity_plan_on_the_plain_program", Partition, verity::plain_program),
+    fault("signature_of_a_trusted_key", Trusting, verity::trusted_signature),
+    fault("signature_of_a_stranger", Partition, |on| verity::untrusted_signature(on, Signer::Stranger)),
+    fault("signature_absent", Partition, |on| verity::untrusted_signature(on, Signer::Nobody)),
+    fault("signature_of_another_image", Trusting, verity::signature_of_another),
+    fault("signature_of_an_expired_version", Trusting, verity::expired),
+    fault("signature_under_a_forged_version", Trusting, verity::forged_version),
+    fault("trailer_flipped", Partition, |on| verity::bad_trailer(on, false)),
+    fault("trailer_zeroed", Partition, |on| verity::bad_trailer(on, true)),
+    fault("trailer_absent", Partition, verity::no_trailer),
 ];
 
 fn main() {
