@@ -8,6 +8,7 @@ use imagegen::verity::{self, Options, Summary};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::boot::Outcome;
+use tests::cpio::Entry;
 use tests::image::{PLAN, Parts, make};
 use tests::kernel::Kernel;
 use tests::{Result, content, equal};
@@ -29,12 +30,19 @@ struct Verified {
 }
 
 fn verified(on: &On, fec_roots: u32) -> Result<Verified> {
+    verified_content(on, &content::guest(&on.kernel)?, fec_roots)
+}
+
+fn verified_content(on: &On, content: &[Entry], fec_roots: u32) -> Result<Verified> {
     let mut spec = on.spec();
     spec.full = true;
-    let modules =
-        ["dm_mod", "dm_verity", "sha256_generic", tests::content::bus(&on.kernel), "virtio_blk", "erofs", "overlay"];
+    let mut modules = vec!["dm_mod", "dm_verity", tests::content::bus(&on.kernel), "virtio_blk", "erofs", "overlay"];
+    // Built in since Linux 6.16.
+    if on.kernel.name != "arm64-7" {
+        modules.push("sha256_generic");
+    }
     spec.modules = Some(content::modules(&on.kernel, &modules)?);
-    let parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
+    let parts = make(&on.kernel, content, &spec)?;
     verity::set_version(&parts.erofs, VERSION)?;
     let summary = verity::append(&parts.erofs, &Options { fec_roots })?;
     Ok(Verified { parts, summary })
@@ -65,13 +73,6 @@ impl Verified {
         let mut bytes = std::fs::read(&self.parts.erofs)?;
         change(&mut bytes);
         Ok(std::fs::write(&self.parts.erofs, bytes)?)
-    }
-
-    /// Where a block of the hash tree starts that only the last blocks of the image hang on.
-    fn last_leaf(&self) -> u64 {
-        let leaves = (self.summary.data_bytes / BLOCK as u64).div_ceil(128);
-        let levels = u64::from(leaves > 1);
-        (self.summary.hash_start + levels + leaves - 1) * BLOCK as u64
     }
 }
 
@@ -123,22 +124,34 @@ pub fn corrected(on: &On) -> Result<Scene> {
     Ok(Scene::new(on, made.parts, Expected::Boots).with(b"guest=reread").and(read_whole))
 }
 
-/// A bit of a file's last block, or of what vouches for it: the boot goes on, and the file cannot be read.
-pub fn flipped_in_a_file(on: &On, in_the_tree: bool) -> Result<Scene> {
+/// A bit of a file: the boot goes on, and the file cannot be read.
+pub fn flipped_in_a_file(on: &On) -> Result<Scene> {
     let mut made = verified(on, 0)?;
     made.want_root_hash(made.summary.root_hash)?;
-    if in_the_tree {
-        made.flip(made.last_leaf())?;
-    } else {
-        let bytes = std::fs::read(&made.parts.erofs)?;
-        // The last words of usr/bin/large, which count upwards.
-        let words: Vec<u8> = (24_000..24_016_u32).flat_map(u32::to_le_bytes).collect();
-        let found = bytes.windows(words.len()).position(|window| window == words).ok_or("large is not in the image")?;
-        made.flip(found as u64)?;
-    }
-    Ok(Scene::new(on, made.parts, Expected::Boots)
-        .with(b"guest=reread")
+    let bytes = std::fs::read(&made.parts.erofs)?;
+    // Of usr/bin/large, whose words count upwards.
+    let words: Vec<u8> = (24_000..24_016_u32).flat_map(u32::to_le_bytes).collect();
+    let found = bytes.windows(words.len()).position(|window| window == words).ok_or("large is not in the image")?;
+    made.flip(found as u64)?;
+    let scene = Scene::new(on, made.parts, Expected::Boots).with(b"guest=reread");
+    Ok(scene
         .and(|outcome| equal("files that cannot be read", &unreadable(outcome)?, &vec!["/usr/bin/large".to_owned()])))
+}
+
+/// A bit of the hash tree that only the image's last blocks hang on.
+pub fn flipped_leaf(on: &On) -> Result<Scene> {
+    let mut content = content::guest(&on.kernel)?;
+    let words: Vec<u8> = (0..500_000_u32).flat_map(u32::to_le_bytes).collect();
+    content.push(Entry::file("usr/bin/larger", 0o644, words));
+    let mut made = verified_content(on, &content, 0)?;
+    made.want_root_hash(made.summary.root_hash)?;
+    // The tree has two levels: the top, then the leaves.
+    let leaves = (made.summary.data_bytes / BLOCK as u64).div_ceil(128);
+    made.flip((made.summary.hash_start + leaves) * BLOCK as u64)?;
+    Ok(Scene::new(on, made.parts, Expected::Boots).with(b"guest=reread").and(|outcome| {
+        let lost = unreadable(outcome)?;
+        if lost.is_empty() { Err("every file was read".into()) } else { Ok(()) }
+    }))
 }
 
 /// The tree is not there: the partition ends with the image.
@@ -194,7 +207,7 @@ pub fn plain_program(on: &On) -> Result<Scene> {
     made.want_root_hash(made.summary.root_hash)?;
     let plain = std::fs::read(tests::kernel::program("bootstrap", &on.kernel.arch)?)?;
     made.parts.entries.retain(|entry| entry.path != "init");
-    made.parts.entries.insert(0, tests::cpio::Entry::file("init", 0o755, plain));
+    made.parts.entries.insert(0, Entry::file("init", 0o755, plain));
     let cause = "plan is invalid: payload does not decode";
     Ok(Scene::new(on, made.parts, refused(bootstrap::Step::EarlyMounts, cause, EBADMSG)))
 }
