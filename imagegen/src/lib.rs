@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod board;
 pub mod boot;
 pub mod build;
+pub mod copy;
 pub mod disk;
 pub mod elf;
 pub mod erofs;
@@ -21,8 +22,10 @@ pub mod modules;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod sign;
 pub mod table;
 pub mod tree;
+pub mod verify;
 pub mod verity;
 
 pub use error::{Error, Kind, Result};
