@@ -23,5 +23,6 @@ pub mod progress;
 pub mod report;
 pub mod table;
 pub mod tree;
+pub mod verity;
 
 pub use error::{Error, Kind, Result};

@@ -6,8 +6,8 @@ use crate::cpio::{Entry, archive};
 use crate::kernel::{Kernel, program};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{
-    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail, Trust,
-    Upper, Wanted,
+    self, Device, EXTRAS_FOLDER, Extra, Free, Handover, Image, List, Mode, Module, Plan, Policy, Slot, Source, Tail,
+    Trust, Upper, Wanted,
 };
 use bootstrap::superblock::{self, Refusal};
 use imagegen::disk::{self, Partition};

@@ -6,8 +6,8 @@
 use super::clock;
 use super::early::{argument, read_file};
 use super::failure::{Failure, check, refuse};
-use super::text::{Text, c_path, text};
 use super::kmsg::say;
+use super::text::{Text, c_path, text};
 use bootstrap::Step;
 use bootstrap::gpt;
 use bootstrap::plan::{self, Device, Place, Wanted};
@@ -107,12 +107,7 @@ fn scan_unit(unit: &str) -> Result<(), Errno> {
 
 /// Waits for the event of the wanted device; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned.
 #[inline(never)]
-fn wait(
-    wanted: &Device<'_>,
-    unit: &mut Option<&str>,
-    events: &OwnedFd,
-    deadline_ns: u64,
-) -> Result<Name, Errno> {
+fn wait(wanted: &Device<'_>, unit: &mut Option<&str>, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
     let mut buffer = [0; EVENT_BYTES];
     loop {
         if unit.is_some_and(|unit| scan_unit(unit) != Err(Errno::NOENT)) {

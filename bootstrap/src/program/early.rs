@@ -2,8 +2,8 @@
 
 use super::failure::{Failure, check, refuse};
 use super::{kmsg, sys};
-use bootstrap::{Step, cmdline};
 use bootstrap::plan::{self, Plan};
+use bootstrap::{Step, cmdline};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use rustix::fd::{AsRawFd, OwnedFd};

@@ -49,13 +49,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
 
 /// Mounts EROFS from a block device, verified if the plan says so.
 #[inline(never)]
-fn mount_device(
-    name: &Name,
-    options: &str,
-    image: &Image<'_>,
-    index: u8,
-    record: &mut Record,
-) -> Result<(), Failure> {
+fn mount_device(name: &Name, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     let disk = check_on(Step::Mount, "cannot open", name, open_device(name))?;
     if !matches!(image.trust, Trust::RootHash { .. } | Trust::Signature { .. }) {
         check_image(&disk, image)?;
@@ -70,13 +64,7 @@ fn mount_device(
 
 /// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device. dm-verity wants a device.
 #[inline(never)]
-fn mount_file(
-    file: &OwnedFd,
-    options: &str,
-    image: &Image<'_>,
-    index: u8,
-    record: &mut Record,
-) -> Result<(), Failure> {
+fn mount_file(file: &OwnedFd, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     if let Trust::Digest(digest) = image.trust {
         let found = check(Step::Verity, "cannot measure the file by fs-verity", sys::block::measure_verity(file))?;
         if found != *digest {

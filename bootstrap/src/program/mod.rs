@@ -18,9 +18,9 @@ mod sys;
 mod text;
 mod verity;
 
+use bootstrap::Step;
 use bootstrap::plan::{self, Plan, Slot, Watchdog};
 use bootstrap::record::{Event, Record};
-use bootstrap::Step;
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
 use log::Level;
@@ -101,13 +101,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
 
 /// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
 #[inline(never)]
-fn try_slot(
-    plan: &Plan<'_>,
-    slot: &Slot<'_>,
-    has_extras: bool,
-    index: u8,
-    record: &mut Record,
-) -> Result<(), Failure> {
+fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, has_extras: bool, index: u8, record: &mut Record) -> Result<(), Failure> {
     image::mount(slot, index, record)?;
     overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");

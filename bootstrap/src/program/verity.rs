@@ -31,7 +31,9 @@ pub fn open(trust: Trust<'_>, name: &Name, disk: &OwnedFd) -> Result<Name, Failu
             bytes
         }
         Trust::Signature { options, words, .. } => signed(&mut table, options, words, name, disk)?,
-        Trust::Nothing | Trust::Digest(_) => return Err(refuse(Step::Verity, "nothing to verify by", "", Errno::INVAL)),
+        Trust::Nothing | Trust::Digest(_) => {
+            return Err(refuse(Step::Verity, "nothing to verify by", "", Errno::INVAL));
+        }
     };
     let verified = sys::mapper::create_verity(bytes, &table);
     let verified = text!["dm-", check(Step::Verity, "cannot set up dm-verity", verified)?];
@@ -64,7 +66,8 @@ fn signed(table: &mut Table, options: &str, words: u8, name: &Name, disk: &Owned
     add(table, &text![" ", u32::from(words) + 2 + fec_words, " root_hash_sig_key_desc initoverlayfs ", options], name);
     if let Some(fec) = trailer.fec {
         let blocks = (image.bytes / BLOCK_BYTES as u64).saturating_add(fec.start).saturating_sub(trailer.hash_start);
-        let roots = text![" use_fec_from_device @ fec_roots ", fec.roots, " fec_blocks ", blocks, " fec_start ", fec.start];
+        let roots =
+            text![" use_fec_from_device @ fec_roots ", fec.roots, " fec_blocks ", blocks, " fec_start ", fec.start];
         add(table, &roots, name);
     }
     Ok(image.bytes)
