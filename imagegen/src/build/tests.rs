@@ -118,8 +118,16 @@ fn each_slot_gets_the_image_it_holds() {
     assert!(out[manifest::DISK][usize::try_from(partition.start).unwrap()..].starts_with(&out[manifest::EROFS]));
     let spool = tempfile::tempdir().unwrap();
     let tree = input::read(&sample.out("out").join(manifest::INITRAMFS), spool.path(), &mut |_| ()).unwrap();
-    let Some(Node { kind: NodeKind::File(content), .. }) = tree.node(plan::IMAGE_PATH) else { panic!("no image") };
-    assert!(fs::read(tree.content_path(content)).unwrap() == out[manifest::RESCUE]);
+    let member = |path: &str| match tree.node(path) {
+        Some(Node { kind: NodeKind::File(content), .. }) => fs::read(tree.content_path(content)).unwrap(),
+        _ => panic!("no {path}"),
+    };
+    assert!(member(plan::IMAGE_PATH) == out[manifest::RESCUE]);
+    let sealed = member(bootstrap::plan::PATH);
+    // Where EROFS keeps its UUID (fs/erofs/erofs_fs.h).
+    let uuids = [manifest::EROFS, manifest::RESCUE].map(|name| Some(&out[name][1072..1088]));
+    let slots = bootstrap::plan::open(&sealed).unwrap().slots;
+    assert_eq!(slots.into_iter().map(|slot| slot.image.uuid).collect::<Vec<_>>(), uuids);
     assert!(out[manifest::RESCUE] != out[manifest::EROFS]);
 }
 

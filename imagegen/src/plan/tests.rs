@@ -298,7 +298,7 @@ fn no_image_without_its_proof_gets_into_a_plan() {
     }
     // Not even where a slot says that it takes any.
     let mut board = verified(Method::RootHash, OnCorruption::Error);
-    board.slots[0].pin = false;
+    board.slots.iter_mut().for_each(|slot| slot.pin = false);
     sealed(&board, &identity(Proof::None)).unwrap_err();
     board.slots.retain(|slot| matches!(slot.source, Source::File { .. }));
     board.verity.method = Method::FsVerity;
