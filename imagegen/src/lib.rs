@@ -16,6 +16,7 @@ pub mod fakeroot;
 pub mod initramfs;
 pub mod input;
 pub mod inspect;
+pub mod install;
 pub mod manifest;
 pub mod measure;
 pub mod modules;

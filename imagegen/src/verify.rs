@@ -1,6 +1,6 @@
 //! `imagegen verify`: holds an image against all that vouches for it, a line for each check that it passes.
 
-use crate::manifest::{self, hex};
+use crate::manifest::{self, Manifest, hex};
 use crate::progress::Progress;
 use crate::verity::Image;
 use crate::{Error, Result, sign};
@@ -65,18 +65,28 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
 /// Holds the files of a folder against its manifest; returns how many there are.
 ///
 /// # Errors
-/// Failed work, naming the first that differs; bad input if there is no manifest.
+/// As [`check_output`]; bad input if there is no manifest.
 pub fn check_folder(path: &Path) -> Result<usize> {
     let manifest = manifest::read(path)?;
-    for (name, output) in &manifest.outputs {
-        let file = path.join(name);
-        let (bytes, sha256) = manifest::digest_file(&file)?;
-        if (bytes, hex(&sha256)) != (output.bytes, output.sha256.clone()) {
-            let what = format!("{}: not what manifest.json says", file.display());
-            return Err(Error::failed(what, "the file was changed or damaged: build the folder again"));
-        }
+    for name in manifest.outputs.keys() {
+        check_output(path, &manifest, name)?;
     }
     Ok(manifest.outputs.len())
+}
+
+/// Holds a file of a folder against its manifest.
+///
+/// # Errors
+/// Failed work if it differs.
+pub fn check_output(folder: &Path, manifest: &Manifest, name: &str) -> Result<()> {
+    let path = folder.join(name);
+    let (bytes, sha256) = manifest::digest_file(&path)?;
+    let found = manifest::Output { bytes, sha256: hex(&sha256) };
+    if manifest.outputs.get(name) == Some(&found) {
+        return Ok(());
+    }
+    let what = format!("{}: not what manifest.json says", path.display());
+    Err(Error::failed(what, "the file was changed or damaged: build the folder again"))
 }
 
 #[cfg(test)]

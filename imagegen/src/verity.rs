@@ -134,7 +134,7 @@ fn bare(path: &Path) -> Result<Image> {
 }
 
 /// Bytes of an open file or block device.
-fn length(file: &File, path: &Path) -> Result<u64> {
+pub(crate) fn length(file: &File, path: &Path) -> Result<u64> {
     use std::io::{Seek, SeekFrom};
     let mut file = file;
     file.seek(SeekFrom::End(0)).map_err(Error::io("read", path))

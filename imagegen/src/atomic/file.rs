@@ -21,13 +21,14 @@ impl StagedFile {
     /// Makes an empty file, readable by its owner alone, beside `target`.
     ///
     /// # Errors
-    /// Bad input if `target` is no name of a file; failed work if it is being written already, or cannot be made.
+    /// Bad input if `target` is something other than a file; failed work if it is being written already, or cannot be made.
     pub fn beside(target: &Path) -> Result<Self> {
         // A link stays, and what it leads to is replaced.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         let target = std::path::absolute(&target).map_err(Error::io("find", &target))?;
-        let (Some(parent), Some(name), false) = (target.parent(), target.file_name(), target.is_dir()) else {
-            return Err(Error::bad_input(format!("{} is a folder", target.display()), "name a file in it"));
+        let is_other = fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file());
+        let (Some(parent), Some(name), false) = (target.parent(), target.file_name(), is_other) else {
+            return Err(Error::bad_input(format!("{} is not a file", target.display()), "name a file, or a new one"));
         };
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
