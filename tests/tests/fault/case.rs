@@ -33,6 +33,8 @@ pub enum Where {
     Initramfs,
     /// With every kernel that needs modules.
     Modular,
+    /// With every kernel whose machine has a PCI bus.
+    Pci,
     /// With every kernel that needs modules, the image on a partition.
     ModularPartition,
     /// On a partition, with the kernel that trusts the tests' key.
@@ -53,6 +55,7 @@ impl Where {
             Where::Partition => place == Place::Partition,
             Where::Initramfs => place == Place::Initramfs,
             Where::Modular => kernel != "arm64-tuned",
+            Where::Pci => !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
             Where::ModularPartition => place == Place::Partition && kernel != "arm64-tuned",
             Where::Trusting => place == Place::Partition && kernel == "arm64-tuned",
             Where::LongLine => kernel != "x86_64-6.1",
@@ -105,6 +108,8 @@ pub enum Rest {
 pub enum Expected {
     /// The next init runs in a whole root.
     Boots,
+    /// The next init runs and never ends.
+    Hangs,
     /// The kernel does not come to PID 1: nothing of ours is on the console.
     NoPid1,
     /// The last failure is this one, and the policy follows.
@@ -129,6 +134,7 @@ impl std::fmt::Display for Expected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Expected::Boots => f.write_str("boots"),
+            Expected::Hangs => f.write_str("the next init runs and hangs"),
             Expected::NoPid1 => f.write_str("the kernel does not come to PID 1"),
             Expected::Refused { step, cause, errno, rest } => {
                 write!(f, "{step} failed: {cause} (errno {errno}), {rest:?}")
@@ -229,6 +235,11 @@ impl Scene {
                 let report = outcome.reported()?;
                 if report.value("start", "pid")? != "1" || !log.next_init_ran() {
                     return wrong("another program than the next init reports");
+                }
+            }
+            Expected::Hangs => {
+                if !log.next_init_ran() {
+                    return wrong("the next init did not run");
                 }
             }
             Expected::NoPid1 => {

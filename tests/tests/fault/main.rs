@@ -10,6 +10,7 @@ mod command_line;
 mod device;
 mod extras;
 mod image;
+mod machine;
 mod modules;
 mod plan;
 mod policy;
@@ -18,7 +19,7 @@ mod slots;
 mod start;
 mod verity;
 
-use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Trusting};
+use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting};
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
 use image::field;
@@ -65,7 +66,7 @@ const FAULTS: &[Fault] = &[
     fault("plan_payload_flipped_in_the_middle", Everywhere, |on| plan::payload_flipped(on, 50)),
     fault("plan_payload_flipped_at_its_end", Everywhere, |on| plan::payload_flipped(on, 100)),
     fault("plan_of_an_older_version", Everywhere, |on| plan::version(on, 0)),
-    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, 2)),
+    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, 3)),
     fault("plan_is_a_record", Everywhere, plan::record),
     fault("plan_of_rubbish", Everywhere, plan::rubbish),
     fault("plan_with_a_surplus", Everywhere, plan::surplus),
@@ -185,7 +186,6 @@ const FAULTS: &[Fault] = &[
     fault("slot_with_a_wrong_checksum", Everywhere, |on| slots::first_bad(on, Bad::Checksum)),
     fault("slot_without_a_next_init", Everywhere, |on| slots::first_bad(on, Bad::NoInit)),
     fault("slot_with_no_executable_init", Everywhere, |on| slots::first_bad(on, Bad::NotExecutable)),
-    fault("slot_without_a_place_for_extras", Everywhere, |on| slots::first_bad(on, Bad::NoPlace)),
     fault("slots_both_missing", Everywhere, |on| slots::both_bad(on, Bad::Missing)),
     fault("slots_both_without_a_next_init", Everywhere, |on| slots::both_bad(on, Bad::NoInit)),
     fault("slot_named_by_the_bootloader", Everywhere, slots::named),
@@ -201,6 +201,15 @@ const FAULTS: &[Fault] = &[
     fault("policy_reboot_after_the_mounts_moved", Everywhere, policy::reboot_after_the_mounts_moved),
     fault("policy_halt_after_the_switch", Everywhere, policy::halt_after_the_switch),
     fault("policy_shell_after_the_switch", Everywhere, policy::shell_after_the_switch),
+    fault("disk_with_an_unreadable_superblock", Partition, machine::superblock_unreadable),
+    fault("disk_with_an_unreadable_file", Partition, machine::file_unreadable),
+    fault("disk_that_is_slow", Partition, machine::slow_disk),
+    fault("disks_with_600_partitions", Partition, machine::flood),
+    fault("clock_at_1970", Everywhere, machine::clock_at_1970),
+    fault("watchdog_ends_a_hang", Pci, machine::watchdog_ends_a_hang),
+    fault("watchdog_missing", Pci, machine::watchdog_missing),
+    fault("failure_kept_in_pstore", Trusting, machine::kept_in_pstore),
+    fault("failure_explained", Partition, machine::helpful_log),
     fault("verity_whole", Partition, |on| verity::whole(on, 0)),
     fault("verity_with_error_correction", Partition, |on| verity::whole(on, 2)),
     fault("verity_corrected", Trusting, verity::corrected),

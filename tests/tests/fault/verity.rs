@@ -89,7 +89,7 @@ fn read_whole(outcome: &Outcome) -> Result<()> {
 }
 
 /// The files whose content could not be read: lines of the report with a size and without a CRC.
-fn unreadable(outcome: &Outcome) -> Result<Vec<String>> {
+pub fn unreadable(outcome: &Outcome) -> Result<Vec<String>> {
     let lines = outcome.reported()?.lines("content").iter();
     let paths = lines.filter_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
         [mode, _, _, size, "00000000", path] if mode.starts_with("100") && size != "0" => Some(path.to_owned()),
