@@ -1,4 +1,9 @@
-//! Replaces a folder of outputs as a whole: everything is made beside it, and only what is complete takes its place.
+//! Replaces a folder of outputs, or a single file, as a whole: everything is made beside it, and only what is complete
+//! takes its place.
+
+mod file;
+
+pub use file::StagedFile;
 
 use crate::{Error, Result};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -13,7 +18,7 @@ pub const MARKER: &str = "manifest.json";
 /// How often removing a folder is tried while others may still write to it.
 const REMOVAL_TRIES: usize = 100;
 
-/// Folders to remove if the program is interrupted.
+/// Folders and files to remove if the program is interrupted.
 static STAGED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A temporary folder beside the one it will replace; removed unless it is published.
@@ -93,7 +98,7 @@ impl Drop for Staging {
     }
 }
 
-/// Ends the program early, with `status`, and removes every temporary folder.
+/// Ends the program early, with `status`, and removes every temporary folder and file.
 ///
 /// The work goes on in other threads meanwhile. Moved away, a folder cannot be found by them; what they put into it
 /// through an open directory is removed by the next try. A failure of theirs waits for the lock in [`Staging::drop`].
@@ -103,8 +108,8 @@ pub fn end(status: i32) -> ! {
         let mut away = path.clone().into_os_string();
         away.push(".removed");
         let doomed = if fs::rename(path, &away).is_ok() { Path::new(&away) } else { path };
-        // Nothing better can be done about a folder that stays.
-        let _ = (0..REMOVAL_TRIES).find(|_| fs::remove_dir_all(doomed).is_ok());
+        // Nothing better can be done about what stays.
+        let _ = (0..REMOVAL_TRIES).find(|_| fs::remove_dir_all(doomed).or_else(|_| fs::remove_file(doomed)).is_ok());
     }
     std::process::exit(status)
 }

@@ -1,18 +1,19 @@
 //! `imagegen build`: everything is made in a folder beside the output, read back, held against the budget, and only then
 //! put in the output's place.
 
+mod images;
 mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, Device, ImageCompression, Source};
+use crate::board::{self, Board, Device, Holds, ImageName, Source};
 use crate::boot::qemu::Transport;
 use crate::initramfs::{Body, Initramfs};
 use crate::manifest::{self, Machine, Manifest, Module};
-use crate::plan::{self, Identity, ResolvedPlan};
+use crate::plan::{self, ResolvedPlan};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
-use crate::{Error, Result, disk, erofs, input, modules};
+use crate::{Error, Result, disk, input, modules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -28,6 +29,8 @@ pub struct Request {
     pub board: String,
     /// Initramfs, directory or tar.
     pub from: PathBuf,
+    /// The same for the rescue image.
+    pub rescue: Option<PathBuf>,
     /// Folder of kernel modules; without it everything is taken to be built in.
     pub modules: Option<PathBuf>,
     /// Bootstrap program; found by architecture if absent.
@@ -44,7 +47,8 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
     let board = board::load(&request.board)?;
     let spool = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
     let tree = read_input(&request.from, spool.path())?;
-    resolve_for(&board, &tree, request)
+    let rescue = read_rescue(request, spool.path())?;
+    resolve_for(&board, &tree, rescue.as_ref(), request)
 }
 
 /// Builds into the folder `out`, which is replaced as a whole, or stays as it is if anything fails.
@@ -53,22 +57,27 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
 /// Bad input for whatever is wrong with the request; failed work for an exceeded budget and for what fails on the way.
 pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     let board = board::load(&request.board)?;
-    let bootstrap = program::read(request.bootstrap.as_deref(), board.architecture)?;
+    let bootstrap = program::read(request.bootstrap.as_deref(), &board)?;
     let staging = Staging::beside(out)?;
     let folder = staging.path();
     let tree = read_input(&request.from, folder)?;
-    let plan = resolve_for(&board, &tree, request)?;
+    let rescue = read_rescue(request, folder)?;
+    let plan = resolve_for(&board, &tree, rescue.as_ref(), request)?;
     let mut manifest = describe(&board, &tree, &plan)?;
-    let image = write_image(&board, &tree, folder)?;
-    manifest.note(manifest::EROFS, image.bytes, image.sha256);
-    manifest.tools.insert("mkfs.erofs".to_owned(), image.tool.clone());
-    let identity = Identity { uuid: image.uuid, tail: image.tail };
-    let sealed = plan.seal(&vec![Some(identity); plan.slots.len()])?;
+    manifest.rescue = rescue.as_ref().map(input_entry);
+    let main = images::write(&board, ImageName::Main, &tree, folder, &mut manifest)?;
+    let rescued = rescue.as_ref().map(|tree| images::write(&board, ImageName::Rescue, tree, folder, &mut manifest));
+    let rescued = rescued.transpose()?;
+    let identities = plan.slots.iter().map(|slot| match slot.image {
+        ImageName::Main => Some(&main),
+        ImageName::Rescue => rescued.as_ref(),
+    });
+    let sealed = plan.seal(&identities.collect::<Vec<_>>())?;
     check_budget(&board, &bootstrap, &sealed)?;
     write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
     manifest.note_file(folder, manifest::INITRAMFS)?;
     if board.qemu.is_some() {
-        write_disk(&board, image.uuid, folder, &mut manifest)?;
+        write_disk(&board, main.uuid, folder, &mut manifest)?;
     }
     if let Some(kernel) = &request.kernel {
         let to = folder.join(manifest::KERNEL);
@@ -76,8 +85,8 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
         manifest.note_file(folder, manifest::KERNEL)?;
     }
     manifest.write(folder)?;
-    // The spool lies in the folder that is about to be published.
-    drop(tree);
+    // The spools lie in the folder that is about to be published.
+    drop((tree, rescue));
     staging.publish()?;
     Ok(manifest)
 }
@@ -88,26 +97,14 @@ fn read_input(from: &Path, spool_parent: &Path) -> Result<Tree> {
     input::read(from, spool_parent, &mut |bytes| progress.set(bytes))
 }
 
-fn resolve_for(board: &Board, tree: &Tree, request: &Request) -> Result<ResolvedPlan> {
-    let wanted = &board.modules;
-    let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
-    plan::resolve(board, tree, modules)
+fn read_rescue(request: &Request, spool_parent: &Path) -> Result<Option<Tree>> {
+    request.rescue.as_deref().map(|from| read_input(from, spool_parent)).transpose()
 }
 
-fn write_image(board: &Board, tree: &Tree, folder: &Path) -> Result<erofs::Summary> {
-    let path = folder.join(manifest::EROFS);
-    let compressed = board.image.compression != ImageCompression::None;
-    let options = erofs::Options {
-        compression: compressed.then(|| board.image.compression.to_string()),
-        cluster_bytes: compressed.then_some(board.image.cluster),
-        dax: false,
-    };
-    let progress = Progress::start("writing EROFS", None);
-    let summary = erofs::write(tree, &options, &path, &mut |bytes| progress.set(bytes))?;
-    drop(progress);
-    let _progress = Progress::start("reading EROFS back", None);
-    erofs::verify(tree, &path)?;
-    Ok(summary)
+fn resolve_for(board: &Board, tree: &Tree, rescue: Option<&Tree>, request: &Request) -> Result<ResolvedPlan> {
+    let wanted = &board.modules;
+    let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
+    plan::resolve(board, tree, rescue, modules)
 }
 
 /// The bootstrap and the plan alone: what the budget limits.
@@ -153,8 +150,8 @@ fn write_initramfs(
     if let Some(shell) = plan.shell() {
         archive.add(plan::SHELL_PATH, 0o755, Body::Path(shell.clone()))?;
     }
-    if board.slots.iter().any(|slot| slot.source == Source::Initramfs) {
-        archive.add(plan::IMAGE_PATH, 0o600, Body::Path(folder.join(manifest::EROFS)))?;
+    if let Some(slot) = board.slots.iter().find(|slot| slot.source == Source::Initramfs) {
+        archive.add(plan::IMAGE_PATH, 0o600, Body::Path(folder.join(images::file(slot.image))))?;
     }
     let path = folder.join(manifest::INITRAMFS);
     let mut out = BufWriter::new(File::create(&path).map_err(Error::io("create", &path))?);
@@ -163,18 +160,24 @@ fn write_initramfs(
     verify::initramfs(&archive, &path, folder)
 }
 
-/// One partition for every different one the slots name. Devices that no GPT names were refused with the board.
-fn partitions(board: &Board, image: &Path) -> Vec<disk::Partition> {
-    let partition = |device: &Device| disk::Partition {
-        name: if let Device::PartName(name) = device { name.clone() } else { PARTITION_NAME.to_owned() },
-        uuid: if let Device::PartUuid(uuid) = device { Some(*uuid) } else { None },
-        image: image.to_owned(),
+/// One partition for every different one the board wants. Devices that no GPT names were refused with the board.
+fn partitions(board: &Board, folder: &Path) -> Result<Vec<disk::Partition>> {
+    let partition = |wanted: board::Partition<'_>| {
+        let Holds::Image(image) = wanted.holds else {
+            let what = format!("disk.img: no file system for {}", wanted.device);
+            return Err(Error::failed(what, "this imagegen writes bare images alone: drop [qemu]"));
+        };
+        Ok(disk::Partition {
+            name: if let Device::PartName(name) = wanted.device { name.clone() } else { PARTITION_NAME.to_owned() },
+            uuid: if let Device::PartUuid(uuid) = wanted.device { Some(*uuid) } else { None },
+            image: folder.join(images::file(image)),
+        })
     };
-    board::partitions(&board.slots).into_iter().map(partition).collect()
+    board::partitions(&board.slots, &board.overlay).into_iter().map(partition).collect()
 }
 
 fn write_disk(board: &Board, uuid: [u8; 16], folder: &Path, manifest: &mut Manifest) -> Result<()> {
-    let partitions = partitions(board, &folder.join(manifest::EROFS));
+    let partitions = partitions(board, folder)?;
     if partitions.is_empty() {
         return Ok(());
     }

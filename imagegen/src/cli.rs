@@ -32,7 +32,7 @@ pub enum Command {
     /// Print what a target will do, and write nothing.
     #[command(after_help = "Example: imagegen plan qemu-arm64 --from initrd.gz")]
     Plan(Source),
-    /// Make initramfs.img, initoverlayfs.erofs, manifest.json, and disk.img for QEMU.
+    /// Make initramfs.img, initoverlayfs.erofs, rescue.erofs, manifest.json, and disk.img for QEMU.
     #[command(after_help = "Example: imagegen build qemu-arm64 --from initrd.gz --kernel Image --out out")]
     Build {
         /// What to build from.
@@ -103,6 +103,9 @@ pub struct Source {
     /// Initramfs (cpio: plain, gzip, xz, zstd, lz4, lzma, bzip2, lzo), folder or tar.
     #[arg(long, value_name = "INPUT")]
     pub from: PathBuf,
+    /// The same for the rescue image, for a board with a slot that holds it.
+    #[arg(long, value_name = "INPUT")]
+    pub rescue: Option<PathBuf>,
     /// Folder of the kernel's modules [default: everything is built in].
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,

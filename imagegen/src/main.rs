@@ -82,7 +82,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
-    build::Request { board: source.board, from: source.from, modules: source.modules, bootstrap, kernel }
+    let Source { board, from, rescue, modules } = source;
+    build::Request { board, from, rescue, modules, bootstrap, kernel }
 }
 
 fn options(machine: &Machine, deterministic: bool) -> boot::Options {

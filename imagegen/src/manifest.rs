@@ -15,12 +15,14 @@ use std::path::Path;
 pub const INITRAMFS: &str = "initramfs.img";
 /// The EROFS image.
 pub const EROFS: &str = "initoverlayfs.erofs";
+/// The rescue image.
+pub const RESCUE: &str = "rescue.erofs";
 /// The GPT disk for QEMU.
 pub const DISK: &str = "disk.img";
 /// The kernel, if it was given.
 pub const KERNEL: &str = "kernel";
 /// Version of the manifest's format; a reader accepts exactly its own.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Who made it: a reader accepts exactly this.
 const MADE_BY: &str = "initoverlayfs";
 /// Largest manifest read, in bytes.
@@ -38,6 +40,8 @@ pub struct Manifest {
     pub board: Board,
     /// The file tree the image was made of.
     pub input: Input,
+    /// The file tree the rescue image was made of, if there is one.
+    pub rescue: Option<Input>,
     /// Program to version.
     pub tools: BTreeMap<String, String>,
     /// Kernel modules, in loading order.
@@ -130,6 +134,7 @@ impl Manifest {
             format: FORMAT,
             board,
             input,
+            rescue: None,
             tools: BTreeMap::from([("imagegen".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
             modules: Vec::new(),
             plan: Vec::new(),

@@ -75,7 +75,7 @@ impl Summary {
     pub fn seal(&self, signature: &[u8]) -> Result<[u8; BLOCK_BYTES]> {
         let (hash_start, fec, root_hash) = (self.hash_start, self.fec, self.root_hash);
         let mut block = [0; BLOCK_BYTES];
-        let trailer = Trailer { hash_start, fec, root_hash, salt: &self.salt, signature };
+        let trailer = Trailer { hash_start, fec, root_hash: &root_hash, salt: &self.salt, signature };
         trailer::seal(&trailer, &mut block).map_err(|error| {
             let what = format!("a signature of {} bytes: the trailer {error}", signature.len());
             Error::bad_input(what, "sign with a smaller key, and by one certificate")
@@ -134,7 +134,7 @@ fn bare(path: &Path) -> Result<Image> {
 }
 
 /// Bytes of an open file or block device.
-fn length(file: &File, path: &Path) -> Result<u64> {
+pub(crate) fn length(file: &File, path: &Path) -> Result<u64> {
     use std::io::{Seek, SeekFrom};
     let mut file = file;
     file.seek(SeekFrom::End(0)).map_err(Error::io("read", path))

@@ -5,11 +5,14 @@ mod document;
 mod find;
 mod raw;
 mod schema;
+mod source;
+mod tables;
 mod validate;
 mod value;
 
 pub use bootstrap::plan::{Handover, Mode};
 pub use schema::schema;
+pub use source::{Device, FilePath, FileSystem, Holder, Holds, ImageName, Partition, Slot, Source, Wanted, partitions};
 
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -34,10 +37,14 @@ pub struct Board {
     pub modules: Modules,
     /// Candidates for the image, 1 to [`bootstrap::plan::MAX_SLOTS`].
     pub slots: Vec<Slot>,
+    /// What vouches for the images.
+    pub verity: Verity,
     /// The overlay's writable layer.
     pub overlay: Overlay,
     /// Absolute paths that the bootloader's extra cpios may bring.
     pub extras: Vec<String>,
+    /// The watchdog to start; without one watchdogs are left to the kernel.
+    pub watchdog: Option<Watchdog>,
     /// What happens when no slot boots.
     pub failure: Failure,
     /// How the EROFS image is written.
@@ -127,119 +134,102 @@ pub struct Modules {
     pub parameters: BTreeMap<String, String>,
 }
 
-/// One candidate for the image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// Name, unique in the board.
-    pub name: String,
-    /// Where the image is.
-    pub source: Source,
-    /// The image must be exactly the one the plan was built with.
-    pub pin: bool,
+/// What vouches for the images outside the initramfs; those in it are covered by whatever vouches for the initramfs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verity {
+    /// How.
+    pub method: Method,
+    /// What dm-verity does about a wrong block.
+    pub on_corruption: OnCorruption,
+    /// Parity bytes in 255 of dm-verity's error correction, 2 to 24; 0: none.
+    pub fec_roots: u32,
+    /// Version written into the images; 0: none.
+    pub version: u32,
 }
 
-/// Where an image is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Raw EROFS on a block device.
-    Partition {
-        /// How the device is known.
-        device: Device,
-        /// Kernel name tried first.
-        hint: Option<String>,
-        /// How long to wait for it; fits 32 bits of milliseconds.
-        deadline: Duration,
+impl Verity {
+    /// Whether it applies to an image that is there.
+    pub fn covers(&self, source: &Source) -> bool {
+        self.method != Method::None && *source != Source::Initramfs
+    }
+
+    /// Whether the image there is read through dm-verity.
+    pub fn maps(&self, source: &Source) -> bool {
+        self.covers(source) && self.method != Method::FsVerity
+    }
+}
+
+/// What vouches for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Nothing.
+    None,
+    /// The root hash of a dm-verity tree, in the plan.
+    RootHash,
+    /// A root hash beside the image, signed by a key of the kernel's keyring.
+    Signature {
+        /// The lowest version of an image that is taken.
+        minimum_version: u32,
     },
-    /// EROFS file in the mini-initramfs. At most one slot of a board.
-    Initramfs,
+    /// The fs-verity digest of its file, in the plan.
+    FsVerity,
 }
 
-/// A file system that `bootstrap` mounts beside the image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FileSystem {
-    /// ext4.
-    Ext4,
-    /// FAT with long names.
-    Vfat,
-    /// F2FS.
-    F2fs,
-    /// XFS.
-    Xfs,
-    /// Btrfs.
-    Btrfs,
-}
-
-impl FileSystem {
-    /// As written in a board file, and as mount(2) takes it.
+impl Method {
+    /// As written in a board file.
     pub const fn name(self) -> &'static str {
         match self {
-            FileSystem::Ext4 => "ext4",
-            FileSystem::Vfat => "vfat",
-            FileSystem::F2fs => "f2fs",
-            FileSystem::Xfs => "xfs",
-            FileSystem::Btrfs => "btrfs",
+            Method::None => "none",
+            Method::RootHash => "root-hash",
+            Method::Signature { .. } => "signature",
+            Method::FsVerity => "fs-verity",
         }
     }
 }
 
-/// How a block device is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The partition's name in the GPT.
-    PartName(String),
-    /// The partition's GUID, as its bytes lie in the GPT.
-    PartUuid([u8; 16]),
-    /// Signature of an MBR disk and number of the partition.
-    MbrPartUuid(u32, u8),
-    /// The file system's label.
-    Label(String),
-    /// The file system's UUID, lower case.
-    Uuid(String),
-    /// Kernel name of the device node below `/dev`.
-    Path(String),
-}
-
-impl fmt::Display for Device {
-    /// As on a kernel command line: `PARTNAME=initoverlayfs`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Device::PartName(name) => write!(f, "PARTNAME={name}"),
-            Device::PartUuid(guid) => {
-                f.write_str("PARTUUID=")?;
-                for (index, byte) in value::guid_bytes(*guid).iter().enumerate() {
-                    f.write_str(if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" })?;
-                    write!(f, "{byte:02x}")?;
-                }
-                Ok(())
-            }
-            Device::MbrPartUuid(signature, number) => write!(f, "PARTUUID={signature:08x}-{number:02x}"),
-            Device::Label(label) => write!(f, "LABEL={label}"),
-            Device::Uuid(uuid) => write!(f, "UUID={uuid}"),
-            Device::Path(name) => write!(f, "/dev/{name}"),
-        }
-    }
-}
-
-/// The different partitions of `slots`, in their order: what a disk for them has, numbered from 1.
-pub fn partitions(slots: &[Slot]) -> Vec<&Device> {
-    let mut devices: Vec<&Device> = Vec::new();
-    for slot in slots {
-        if let Source::Partition { device, .. } = &slot.source
-            && !devices.contains(&device)
-        {
-            devices.push(device);
-        }
-    }
-    devices
-}
-
-/// The overlay's writable layer, a tmpfs.
+/// What dm-verity does about a wrong block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overlay {
-    /// Size in KiB, a multiple of 4.
-    pub size_kib: u32,
-    /// Number of inodes.
-    pub inodes: u32,
+pub enum OnCorruption {
+    /// Refuses to read it.
+    Error,
+    /// Restarts the board.
+    Restart,
+    /// Panics.
+    Panic,
+}
+
+impl OnCorruption {
+    /// The optional word of a dm-verity table (Documentation/admin-guide/device-mapper/verity.rst).
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            OnCorruption::Error => None,
+            OnCorruption::Restart => Some("restart_on_corruption"),
+            OnCorruption::Panic => Some("panic_on_corruption"),
+        }
+    }
+}
+
+/// The overlay's writable layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// A tmpfs: what is written is gone with the next boot.
+    Memory {
+        /// Size in KiB, a multiple of 4.
+        size_kib: u32,
+        /// Number of inodes.
+        inodes: u32,
+    },
+    /// A file system that keeps what is written: ext4 or f2fs.
+    Partition(Holder),
+}
+
+/// A watchdog that `bootstrap` starts and hands over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// Kernel name of its device node below `/dev`.
+    pub device: String,
+    /// Its timeout in seconds, at least 1.
+    pub timeout_s: u32,
 }
 
 /// What happens when no slot boots.

@@ -1,16 +1,14 @@
 //! A board file as it is written: every key optional, every value already of its type, nothing checked across keys.
 //! The JSON schema is made of these types; their doc comments are its descriptions.
 
+use super::tables::{some_table, table, tables};
 use super::value::{
-    AbsolutePath, DeviceName, Duration, ImageCompression, Label, ModuleName, Name, Parameters, PartName, PartUuid,
-    Size, Uuid,
+    AbsolutePath, Address, DeviceName, Duration, ImageCompression, Label, Lun, ModuleName, Name, Parameters, PartName,
+    PartUuid, Size, Uuid, WatchdogName,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 /// A board: how one kind of machine boots through an EROFS image under a transient overlay.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -35,12 +33,19 @@ pub(crate) struct Board {
     /// Candidates for the image, tried in order.
     #[serde(deserialize_with = "tables")]
     pub(crate) slot: Vec<Slot>,
+    /// What vouches for the images outside the initramfs.
+    #[serde(deserialize_with = "table")]
+    pub(crate) verity: Verity,
     /// The overlay's writable layer.
     #[serde(deserialize_with = "table")]
     pub(crate) overlay: Overlay,
     /// Files the bootloader may add.
     #[serde(deserialize_with = "table")]
     pub(crate) extras: Extras,
+    /// The watchdog to start; without one watchdogs are left to the kernel.
+    #[serde(deserialize_with = "some_table")]
+    #[schemars(with = "Watchdog")]
+    pub(crate) watchdog: Option<Watchdog>,
     /// What happens when no slot boots.
     #[serde(deserialize_with = "table")]
     pub(crate) failure: Failure,
@@ -116,21 +121,31 @@ pub(crate) struct Slot {
     pub(crate) name: Option<Name>,
     /// Where the image is.
     pub(crate) source: Option<Source>,
-    /// Partition: its name in the GPT.
+    /// Device: the partition's name in the GPT.
     pub(crate) partname: Option<PartName>,
-    /// Partition: its GUID in the GPT, or MBR signature and number.
+    /// Device: the partition's GUID in the GPT, or MBR signature and number.
     pub(crate) partuuid: Option<PartUuid>,
-    /// Partition: label of the file system on it.
+    /// Device: label of the file system on it.
     pub(crate) label: Option<Label>,
-    /// Partition: UUID of the file system on it.
+    /// Device: UUID of the file system on it.
     pub(crate) uuid: Option<Uuid>,
-    /// Partition: its kernel name.
+    /// Device: its kernel name (memory: default pmem0).
     pub(crate) path: Option<DeviceName>,
     /// Kernel name tried first; used only if it is the wanted device.
     pub(crate) hint: Option<DeviceName>,
     /// How long to wait for the device (default 10s).
     pub(crate) deadline: Option<Duration>,
-    /// The image must be exactly the one this plan was built with (default true).
+    /// The one logical unit to scan, for kernels with scsi_mod.scan=manual.
+    pub(crate) lun: Option<Lun>,
+    /// File and ostree: the file system on the device.
+    pub(crate) filesystem: Option<FileSystem>,
+    /// File: path of the image in that file system.
+    pub(crate) file: Option<AbsolutePath>,
+    /// Memory: physical address of the image, a multiple of 2 MiB.
+    pub(crate) address: Option<Address>,
+    /// Which image of a build it holds (default main).
+    pub(crate) image: Option<ImageName>,
+    /// The image must be exactly the one this plan was built with (default true; method signature: false).
     pub(crate) pin: Option<bool>,
 }
 
@@ -140,18 +155,120 @@ pub(crate) struct Slot {
 pub(crate) enum Source {
     /// Raw EROFS on a block device.
     Partition,
+    /// EROFS file in a file system.
+    File,
     /// EROFS file in the mini-initramfs.
     Initramfs,
+    /// Raw EROFS in memory, put there by the bootloader.
+    Memory,
+    /// EROFS file in the OSTree deployment that the kernel command line names.
+    Ostree,
 }
 
-/// The overlay's writable layer, a tmpfs.
+/// A file system that is mounted beside the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FileSystem {
+    /// ext4.
+    Ext4,
+    /// FAT with long names.
+    Vfat,
+    /// F2FS.
+    F2fs,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+}
+
+/// Which image of a build a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ImageName {
+    /// The one made of what --from gives.
+    Main,
+    /// The one made of what --rescue gives.
+    Rescue,
+}
+
+/// What vouches for the images outside the initramfs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Verity {
+    /// How (default none).
+    pub(crate) method: Option<Method>,
+    /// What dm-verity does about a wrong block (default error).
+    pub(crate) on_corruption: Option<OnCorruption>,
+    /// Parity bytes in 255 of the error correction: 2 to 24, or 0 for none (default).
+    pub(crate) fec_roots: Option<u32>,
+    /// Version written into the images (default 0: none).
+    pub(crate) version: Option<u32>,
+    /// Method signature: the lowest version of an image that is taken (default 0).
+    pub(crate) minimum_version: Option<u32>,
+}
+
+/// What vouches for an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Method {
+    /// Nothing.
+    None,
+    /// The root hash of a dm-verity tree, in the plan.
+    RootHash,
+    /// A root hash beside the image, signed by a key of the kernel's keyring.
+    Signature,
+    /// The fs-verity digest of its file, in the plan.
+    FsVerity,
+}
+
+/// What dm-verity does about a wrong block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnCorruption {
+    /// Refuse to read it.
+    Error,
+    /// Restart the board.
+    Restart,
+    /// Panic.
+    Panic,
+}
+
+/// The overlay's writable layer: a tmpfs, or a file system on a device, which keeps what is written.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Overlay {
-    /// Size, a multiple of 4 KiB (default 64MiB).
+    /// Tmpfs: size, a multiple of 4 KiB (default 64MiB).
     pub(crate) size: Option<Size>,
-    /// Number of inodes (default 16384).
+    /// Tmpfs: number of inodes (default 16384).
     pub(crate) inodes: Option<u32>,
+    /// Device: the partition's name in the GPT.
+    pub(crate) partname: Option<PartName>,
+    /// Device: the partition's GUID in the GPT, or MBR signature and number.
+    pub(crate) partuuid: Option<PartUuid>,
+    /// Device: label of the file system on it.
+    pub(crate) label: Option<Label>,
+    /// Device: UUID of the file system on it.
+    pub(crate) uuid: Option<Uuid>,
+    /// Device: its kernel name.
+    pub(crate) path: Option<DeviceName>,
+    /// Kernel name tried first; used only if it is the wanted device.
+    pub(crate) hint: Option<DeviceName>,
+    /// How long to wait for the device (default 10s).
+    pub(crate) deadline: Option<Duration>,
+    /// The one logical unit to scan, for kernels with scsi_mod.scan=manual.
+    pub(crate) lun: Option<Lun>,
+    /// The file system on the device: ext4 or f2fs.
+    pub(crate) filesystem: Option<FileSystem>,
+}
+
+/// A watchdog that is started and handed over to the next init.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Watchdog {
+    /// Kernel name of its device (default watchdog0).
+    pub(crate) device: Option<WatchdogName>,
+    /// Its timeout, in whole seconds.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Files the bootloader may add.
@@ -260,37 +377,4 @@ pub(crate) enum Transport {
     Pci,
     /// Memory mapped: module virtio_mmio.
     Mmio,
-}
-
-/// Accepts a table only: a derived struct would also take an array, field by field.
-struct Table<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Tables<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Tables<T> {
-            type Value = Table<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Table)
-            }
-        }
-        deserializer.deserialize_map(Tables(PhantomData))
-    }
-}
-
-fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Table::deserialize(deserializer).map(|Table(value)| value)
-}
-
-fn some_table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    table(deserializer).map(Some)
-}
-
-fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    Vec::<Table<T>>::deserialize(deserializer).map(|tables| tables.into_iter().map(|Table(value)| value).collect())
 }

@@ -29,16 +29,26 @@ fn errors(text: &str) -> String {
 const GOOD: &str =
     "name = \"b\"\narchitecture = \"armv7\"\n[[slot]]\nname = \"a\"\nsource = \"partition\"\npartname = \"p\"\n";
 
+/// A device with the documented defaults.
+fn wanted(device: Device) -> Wanted {
+    Wanted { device, hint: None, deadline: Duration::from_secs(10), lun: None }
+}
+
+fn ext4(device: Device) -> Holder {
+    Holder { device: wanted(device), kind: FileSystem::Ext4 }
+}
+
 #[test]
 fn minimal_board_gets_the_documented_defaults() {
     let board = load_files(&[("b.toml", GOOD.as_bytes())]).unwrap();
     assert_eq!((board.mode, board.handover, board.next_init.as_str()), (Mode::Initial, None, "/init"));
-    assert_eq!(board.overlay, Overlay { size_kib: 65536, inodes: 16384 });
+    assert_eq!(board.overlay, Overlay::Memory { size_kib: 65536, inodes: 16384 });
+    let nothing = Verity { method: Method::None, on_corruption: OnCorruption::Error, fec_roots: 0, version: 0 };
+    assert_eq!((board.verity, board.watchdog), (nothing, None));
     assert_eq!(board.image, Image { compression: ImageCompression::None, cluster: 65536 });
     assert_eq!((board.failure, board.initramfs, board.qemu), (Failure::Reboot, Compression::None, None));
-    let device = Device::PartName("p".into());
-    let source = Source::Partition { device, hint: None, deadline: Duration::from_secs(10) };
-    assert_eq!(board.slots, [Slot { name: "a".into(), source, pin: true }]);
+    let source = Source::Partition(wanted(Device::PartName("p".into())));
+    assert_eq!(board.slots, [Slot { name: "a".into(), source, image: ImageName::Main, pin: true }]);
 }
 
 #[test]
@@ -67,15 +77,15 @@ compression = "zip"
 "#;
     let expected = r#"b.toml:2: name: found "Not A Name", expected a name: 1 to 64 of a-z, 0-9, - and _
 b.toml:3: architecture: unknown variant `aarch65`, expected one of `aarch64`, `armv7`, `x86_64` (did you mean "aarch64"?)
-b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `overlay`, `extras`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "mode"?)
+b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "mode"?)
 b.toml:6: modules.load[1]: invalid type: integer `5`, expected a string
 b.toml:6: modules.load[2]: found "no/pe", expected a module's name: letters, digits, - and _, without folder and .ko
 b.toml:7: modules.strip: invalid type: string "yes", expected a boolean
 b.toml:11: slot[0].deadline: found "ten", expected a duration: a whole number and us, ms or s, as in "500ms"
-b.toml:15: slot[1].hint: only for source = "partition", expected no such key
+b.toml:15: slot[1].hint: not with source = "initramfs", expected no such key
 b.toml:17: overlay.size: found 5120 bytes, expected a multiple of 4KiB below 4096GiB
 b.toml:18: failure.shell: missing, expected the host path of a static program
-b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `overlay`, `extras`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "image"?)"#;
+b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "image"?)"#;
     assert_eq!(errors(text), expected);
 }
 
@@ -96,6 +106,282 @@ fn slot_needs_exactly_one_device_and_a_unique_name() {
     assert_eq!(twice, "b.toml:8: slot[1].name: \"a\" is taken, expected unique names");
     let none = errors(&GOOD.replace("partname = \"p\"\n", ""));
     assert!(none.starts_with("b.toml:3: slot[0]: no device, expected exactly one"), "{none}");
+}
+
+/// A board of these slots, and what follows them.
+fn with_slots(slots: &str) -> String {
+    format!("name = \"b\"\narchitecture = \"aarch64\"\n{slots}")
+}
+
+const FILE: &str =
+    "[[slot]]\nname = \"f\"\nsource = \"file\"\npartname = \"d\"\nfilesystem = \"ext4\"\nfile = \"/a.erofs\"\n";
+const MEMORY: &str = "[[slot]]\nname = \"m\"\nsource = \"memory\"\naddress = \"0xa0000000\"\n";
+const OSTREE: &str = "[[slot]]\nname = \"o\"\nsource = \"ostree\"\npartname = \"d\"\nfilesystem = \"btrfs\"\n";
+const INITRAMFS: &str = "[[slot]]\nname = \"i\"\nsource = \"initramfs\"\n";
+
+fn good(text: &str) -> Board {
+    load_files(&[("b.toml", text.as_bytes())]).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn every_source_is_taken_with_its_keys() {
+    let sources = |text: &str| good(&with_slots(text)).slots.into_iter().map(|slot| slot.source).collect::<Vec<_>>();
+    let path = FilePath::At("/a.erofs".into());
+    assert_eq!(sources(FILE), [Source::File { holder: ext4(Device::PartName("d".into())), path }]);
+    let memory = |name: &str| Source::Memory { device: wanted(Device::Path(name.into())), address: 0xa000_0000 };
+    assert_eq!(sources(MEMORY), [memory("pmem0")]);
+    assert_eq!(sources(&format!("{MEMORY}path = \"pmem3\"\n")), [memory("pmem3")]);
+    let holder = Holder { kind: FileSystem::Btrfs, ..ext4(Device::PartName("d".into())) };
+    assert_eq!(sources(OSTREE), [Source::File { holder, path: FilePath::Ostree }]);
+    let lun = good(&format!("{GOOD}lun = \"0:0:0:1\"\n")).slots.remove(0).source;
+    assert_eq!(lun.device().unwrap().lun.as_deref(), Some("0:0:0:1"));
+    let rescue = good(&with_slots(&format!("{FILE}{INITRAMFS}image = \"rescue\"\n"))).slots;
+    assert_eq!(rescue.iter().map(|slot| slot.image).collect::<Vec<_>>(), [ImageName::Main, ImageName::Rescue]);
+}
+
+#[test]
+fn a_key_of_another_source_is_refused() {
+    let rows = [
+        (INITRAMFS, "file = \"/a\"", "slot[0].file: not with source = \"initramfs\", expected no such key"),
+        (INITRAMFS, "lun = \"0:0:0:0\"", "slot[0].lun: not with source = \"initramfs\", expected no such key"),
+        (MEMORY, "partname = \"p\"", "slot[0].partname: not with source = \"memory\", expected no such key"),
+        (MEMORY, "lun = \"0:0:0:0\"", "slot[0].lun: not with source = \"memory\", expected no such key"),
+        (MEMORY, "filesystem = \"xfs\"", "slot[0].filesystem: not with source = \"memory\", expected no such key"),
+        (OSTREE, "file = \"/a\"", "slot[0].file: not with source = \"ostree\", expected no such key"),
+        (FILE, "address = \"0x0\"", "slot[0].address: not with source = \"file\", expected no such key"),
+        (FILE, "lun = \"0:0:0\"", "slot[0].lun: found \"0:0:0\", expected a logical unit as host:channel:target:lun,"),
+        (FILE, "image = \"spare\"", "slot[0].image: unknown variant `spare`, expected `main` or `rescue`"),
+        (FILE, "label = \"l\"", "slot[0].label: found partname and label, expected exactly one of partname,"),
+        (FILE, "deadline = \"1us\"", "slot[0].deadline: found 1µs, expected whole milliseconds,"),
+    ];
+    for (slot, key, expected) in rows {
+        let text = errors(&with_slots(&format!("{slot}{key}\n")));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    let partition = errors(&format!("{GOOD}filesystem = \"ext4\"\nfile = \"/a\"\n"));
+    assert_eq!(partition.matches("not with source = \"partition\"").count(), 2, "{partition}");
+}
+
+#[test]
+fn a_source_without_its_keys_is_refused() {
+    let rows = [
+        (FILE, "file = \"/a.erofs\"\n", "slot[0].file: missing, expected the image's path in the file system"),
+        (FILE, "filesystem = \"ext4\"\n", "slot[0].filesystem: missing, expected ext4, vfat, f2fs, xfs or btrfs"),
+        (FILE, "partname = \"d\"\n", "slot[0]: no device, expected exactly one of partname,"),
+        (OSTREE, "filesystem = \"btrfs\"\n", "slot[0].filesystem: missing, expected ext4,"),
+        (OSTREE, "partname = \"d\"\n", "slot[0]: no device, expected exactly one of partname,"),
+        (MEMORY, "address = \"0xa0000000\"\n", "slot[0].address: missing, expected a physical address, as in"),
+    ];
+    for (slot, key, expected) in rows {
+        let text = errors(&with_slots(&slot.replace(key, "")));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    let text = errors(&with_slots(&MEMORY.replace("0xa0000000", "0xa0001000")));
+    assert_eq!(text, "b.toml:6: slot[0].address: found 0xa0001000, expected a multiple of 2MiB");
+    let none = errors(&with_slots("[[slot]]\nname = \"a\"\n"));
+    assert!(none.ends_with("slot[0].source: missing, expected partition, file, initramfs, memory or ostree"), "{none}");
+}
+
+#[test]
+fn one_place_holds_one_thing() {
+    let again = |slot: &str| slot.replacen("name = \"", "name = \"z", 1);
+    let rescue = |slot: &str| again(slot) + "image = \"rescue\"\n";
+    let partition = "[[slot]]\nname = \"p\"\nsource = \"partition\"\npartname = \"d\"\n";
+    for fine in [
+        format!("{partition}{}", again(partition)),
+        format!("{FILE}{}", rescue(FILE).replace("/a", "/b")),
+        format!("{FILE}{}", rescue(FILE).replace("\"d\"", "\"e\"")),
+        format!("{OSTREE}{}", FILE.replace("ext4", "btrfs")),
+        format!("{MEMORY}path = \"pmem1\"\n{}", rescue(MEMORY).replace("0xa", "0xb")),
+    ] {
+        good(&with_slots(&fine));
+    }
+    for (slots, device, user) in [
+        (format!("{partition}{}", rescue(partition)), "PARTNAME=d", "p"),
+        (format!("{partition}{FILE}"), "PARTNAME=d", "p"),
+        (format!("{FILE}{OSTREE}"), "PARTNAME=d", "f"),
+        (format!("{FILE}{}", rescue(FILE)), "PARTNAME=d", "f"),
+        (format!("{MEMORY}{}", rescue(MEMORY)), "/dev/pmem0", "m"),
+        (format!("{MEMORY}{}", again(MEMORY).replace("0xa", "0xb")), "/dev/pmem0", "m"),
+        (format!("{MEMORY}{}path = \"pmem1\"\n", again(MEMORY)), "/dev/pmem1", "m"),
+    ] {
+        let text = errors(&with_slots(&slots));
+        let expected = format!("slot[1]: {device} is otherwise used by slot {user}, expected another place");
+        assert!(text.ends_with(&expected), "{text}");
+    }
+    let upper = "[overlay]\npartname = \"d\"\nfilesystem = \"ext4\"\n";
+    let text = errors(&with_slots(&format!("{FILE}{upper}")));
+    assert!(text.ends_with("overlay: PARTNAME=d is used by slot f, expected another device"), "{text}");
+    let text = errors(&with_slots(&format!("{INITRAMFS}image = \"rescue\"\n")));
+    assert!(text.ends_with("slot: every slot has image = \"rescue\", expected one with \"main\""), "{text}");
+}
+
+#[test]
+fn verity_is_taken_where_it_can_be_had() {
+    let verity = |slots: &str, table: &str| good(&with_slots(&format!("{slots}[verity]\n{table}\n"))).verity;
+    let keys = "method = \"root-hash\"\non-corruption = \"panic\"\nfec-roots = 2\nversion = 7";
+    let expected = Verity { method: Method::RootHash, on_corruption: OnCorruption::Panic, fec_roots: 2, version: 7 };
+    assert_eq!(verity(MEMORY, keys), expected);
+    let signed = verity(FILE, "method = \"signature\"\nversion = 7\nminimum-version = 6");
+    assert_eq!(signed.method, Method::Signature { minimum_version: 6 });
+    let digest = verity(&format!("{FILE}{INITRAMFS}"), "method = \"fs-verity\"");
+    assert!(!digest.covers(&Source::Initramfs));
+    let slots = good(&with_slots(&format!("{FILE}{INITRAMFS}[verity]\nmethod = \"signature\"\n"))).slots;
+    assert_eq!(slots.iter().map(|slot| slot.pin).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn verity_that_cannot_be_is_refused() {
+    let root_hash = "method = \"root-hash\"";
+    let rows = [
+        (FILE, "method = \"sha1\"", "verity.method: unknown variant `sha1`, expected one of `none`, `root-hash`,"),
+        (FILE, "fec-roots = 2", "verity.fec-roots: not with method = \"none\", expected no such key"),
+        (FILE, "on-corruption = \"panic\"", "verity.on-corruption: not with method = \"none\", expected no such key"),
+        (FILE, "minimum-version = 0", "verity.minimum-version: not with method = \"none\", expected no such key"),
+        (FILE, &format!("{root_hash}\nfec-roots = 25"), "verity.fec-roots: found 25, expected 0 or 2 to 24"),
+        (FILE, &format!("{root_hash}\nfec-roots = 1"), "verity.fec-roots: found 1, expected 0 or 2 to 24"),
+        (
+            FILE,
+            &format!("{root_hash}\nminimum-version = 1"),
+            "verity.minimum-version: not with method = \"root-hash\",",
+        ),
+        (
+            FILE,
+            &format!("{root_hash}\non-corruption = \"ignore\""),
+            "unknown variant `ignore`, expected one of `error`,",
+        ),
+        (FILE, &format!("{root_hash}\nversion = -1"), "verity.version: invalid value: integer `-1`, expected u32"),
+        (FILE, "method = \"fs-verity\"\nfec-roots = 2", "verity.fec-roots: not with method = \"fs-verity\","),
+        (
+            FILE,
+            "method = \"signature\"\nminimum-version = 1",
+            "verity.minimum-version: found 1, expected at most version, 0",
+        ),
+        (
+            MEMORY,
+            "method = \"fs-verity\"",
+            "slot[0].source: no file, and verity.method is \"fs-verity\", expected file,",
+        ),
+        (INITRAMFS, root_hash, "verity.method: found \"root-hash\" but nothing to verify, expected a slot outside"),
+    ];
+    for (slots, table, expected) in rows {
+        let text = errors(&with_slots(&format!("{slots}[verity]\n{table}\n")));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    for kind in ["vfat", "xfs"] {
+        let slots = FILE.replace("ext4", kind);
+        let text = errors(&with_slots(&format!("{slots}[verity]\nmethod = \"fs-verity\"\n")));
+        assert!(
+            text.contains(&format!("slot[0].filesystem: found {kind}, which has no fs-verity, expected")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_pin_cannot_say_other_than_verity() {
+    let board = |pin: bool, method: &str| with_slots(&format!("{FILE}pin = {pin}\n[verity]\nmethod = \"{method}\"\n"));
+    for (pin, method) in [(true, "root-hash"), (true, "fs-verity"), (false, "signature"), (false, "none")] {
+        assert_eq!(good(&board(pin, method)).slots[0].pin, pin, "{method}");
+    }
+    for (pin, method) in [(false, "root-hash"), (false, "fs-verity"), (true, "signature")] {
+        let text = errors(&board(pin, method));
+        assert!(text.starts_with(&format!("b.toml:9: slot[0].pin: found {pin}, but verity.method")), "{text}");
+    }
+}
+
+#[test]
+fn memory_is_mapped_uncompressed() {
+    let compressed = format!("{MEMORY}[image]\ncompression = \"lz4\"\n");
+    let text = errors(&with_slots(&compressed));
+    assert!(text.ends_with("image.compression: found lz4, which slot m cannot map, expected none"), "{text}");
+    good(&with_slots(&format!("{compressed}[verity]\nmethod = \"root-hash\"\n")));
+}
+
+#[test]
+fn the_upper_directory_can_be_kept() {
+    let upper = |keys: &str| with_slots(&format!("{INITRAMFS}[overlay]\n{keys}\n"));
+    let kept = good(&upper("partname = \"u\"\nfilesystem = \"ext4\"")).overlay;
+    assert_eq!(kept, Overlay::Partition(ext4(Device::PartName("u".into()))));
+    let rows = [
+        ("partname = \"u\"", "overlay.filesystem: missing, expected ext4 or f2fs"),
+        ("partname = \"u\"\nfilesystem = \"vfat\"", "overlay.filesystem: found vfat, expected ext4 or f2fs"),
+        ("filesystem = \"f2fs\"", "overlay: no device, expected exactly one of partname,"),
+        ("uuid = \"abcd-1234\"\nlabel = \"l\"\nfilesystem = \"f2fs\"", "overlay.uuid: found label and uuid, expected"),
+        ("path = \"vda2\"\nfilesystem = \"f2fs\"\nsize = 4096", "overlay.size: not with a device,"),
+        ("path = \"vda2\"\nfilesystem = \"f2fs\"\ninodes = 5", "overlay.inodes: not with a device,"),
+        (
+            "path = \"vda2\"\nfilesystem = \"ext3\"",
+            "overlay.filesystem: unknown variant `ext3`, expected one of `ext4`,",
+        ),
+    ];
+    for (keys, expected) in rows {
+        let text = errors(&upper(keys));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn a_watchdog_has_whole_seconds() {
+    let watchdog = |keys: &str| format!("{GOOD}[watchdog]\n{keys}\n");
+    let expected = |device: &str| Some(Watchdog { device: device.into(), timeout_s: 30 });
+    assert_eq!(good(&watchdog("timeout = \"30s\"")).watchdog, expected("watchdog0"));
+    assert_eq!(good(&watchdog("device = \"watchdog1\"\ntimeout = \"30000ms\"")).watchdog, expected("watchdog1"));
+    let rows = [
+        ("device = \"watchdog0\"", "watchdog.timeout: missing, expected whole seconds, as in \"30s\""),
+        ("timeout = \"1500ms\"", "watchdog.timeout: found 1.5s, expected whole seconds, at least 1,"),
+        ("timeout = \"0s\"", "watchdog.timeout: found 0ns, expected whole seconds, at least 1,"),
+        ("timeout = \"2147483648s\"", "watchdog.timeout: found 2147483648s, expected whole seconds,"),
+        (
+            "device = \"vda1\"\ntimeout = \"1s\"",
+            "watchdog.device: found \"vda1\", expected a kernel name of a watchdog,",
+        ),
+    ];
+    for (keys, expected) in rows {
+        let text = errors(&watchdog(keys));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+}
+
+#[test]
+fn a_qemu_board_wants_what_its_disk_has() {
+    let qemu = "[qemu]\nmachine = \"virt\"\nconsole = \"ttyAMA0\"\n";
+    let upper = |keys: &str| format!("[overlay]\nfilesystem = \"f2fs\"\n{keys}\n");
+    let numbered = FILE.replace("partname = \"d\"", "path = \"vda1\"");
+    let all = format!("{numbered}{MEMORY}{}{qemu}", upper("path = \"vda2\""));
+    let board = good(&with_slots(&all));
+    let [first, second] = &partitions(&board.slots, &board.overlay)[..] else { panic!("two partitions") };
+    let path = FilePath::At("/a.erofs".into());
+    assert_eq!(first.holds, Holds::Files(FileSystem::Ext4, vec![(&path, ImageName::Main)]));
+    assert_eq!((second.device, &second.holds), (&Device::Path("vda2".into()), &Holds::Upper(FileSystem::F2fs)));
+    let ostree = format!("{OSTREE}{qemu}append = \"ostree=/ostree/boot.1/x/0\"\n");
+    good(&with_slots(&ostree));
+    let rows = [
+        (all.replace("vda2", "vda3"), "overlay.path: found /dev/vda3, which disk.img would not have, expected"),
+        (all.replace("vda1", "vda2"), "slot[0].path: found /dev/vda2, which disk.img would not have, expected"),
+        (format!("{}{qemu}", FILE.replace("partname", "label")), "slot[0].label: found LABEL=d, which disk.img would"),
+        (
+            format!("{FILE}{}{qemu}", upper("uuid = \"abcd-1234\"")),
+            "overlay.uuid: found UUID=abcd-1234, which disk.img",
+        ),
+        (ostree.replace("/ostree/", "ostree/"), "qemu.append: names no OSTree deployment for slot o, expected ostree="),
+        (format!("{OSTREE}{qemu}"), "qemu.append: names no OSTree deployment for slot o, expected ostree="),
+    ];
+    for (text, expected) in rows {
+        let text = errors(&with_slots(&text));
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn files_of_one_file_system_are_one_partition() {
+    let rescue = FILE.replace("\"f\"", "\"r\"").replace("/a", "/r") + "image = \"rescue\"\n";
+    let again = FILE.replace("\"f\"", "\"g\"");
+    let board = good(&with_slots(&format!("{FILE}{rescue}{again}{INITRAMFS}")));
+    let [only] = &partitions(&board.slots, &board.overlay)[..] else { panic!("one partition") };
+    let [main, spare] = ["/a.erofs", "/r.erofs"].map(|path| FilePath::At(path.into()));
+    let files = vec![(&main, ImageName::Main), (&spare, ImageName::Rescue)];
+    assert_eq!(only.holds, Holds::Files(FileSystem::Ext4, files));
 }
 
 #[test]
@@ -126,7 +412,7 @@ fn tables_are_merged_key_by_key_and_arrays_replaced() {
     let child = "inherit = \"p\"\nname = \"c\"\n[overlay]\nsize = \"8KiB\"\n[modules]\nload = [\"z\"]\n";
     let board = load_files(&[("c.toml", child.as_bytes()), ("p.toml", parent.as_bytes())]).unwrap();
     assert_eq!(board.name, "c");
-    assert_eq!(board.overlay, Overlay { size_kib: 8, inodes: 5 });
+    assert_eq!(board.overlay, Overlay::Memory { size_kib: 8, inodes: 5 });
     assert_eq!(board.modules.load, ["z"]);
     assert_eq!(board.failure, Failure::Halt);
     assert_eq!(board.files.len(), 2);
@@ -139,7 +425,7 @@ fn errors_of_a_parent_name_the_parent() {
     assert!(text.contains("p.toml:8: overlay.size: found 1024 bytes"), "{text}");
     assert!(
         text.contains(
-            "p.toml:9: overlay.sise: unknown field `sise`, expected `size` or `inodes` (did you mean \"size\"?)"
+            "p.toml:9: overlay.sise: unknown field `sise`, expected one of `size`, `inodes`, `partname`, `partuuid`, `label`, `uuid`, `path`, `hint`, `deadline`, `lun`, `filesystem` (did you mean \"size\"?)"
         ),
         "{text}"
     );

@@ -1,19 +1,21 @@
 //! From what a file says to a [`Board`]: what must be there, what must fit together, what defaults to what.
 
+mod device;
+mod disk;
+mod slot;
+mod trust;
+
 use super::document::{Document, KEYS};
-use super::value::PartitionId;
 use super::{
-    Architecture, Board, Budget, Compression, Device, Failure, Handover, Image, ImageCompression, Mode, Modules,
-    Overlay, Qemu, Slot, Source, Transport, raw,
+    Architecture, Board, Budget, Compression, Failure, FileSystem, Handover, Image, ImageCompression, Mode, Modules,
+    Overlay, Qemu, Transport, raw,
 };
 use crate::error::{Error, Result};
-use bootstrap::plan::{MAX_EXTRAS, MAX_SLOTS};
+use bootstrap::plan::MAX_EXTRAS;
+use device::DeviceKeys;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
-const DEADLINE: Duration = Duration::from_secs(10);
 const OVERLAY_BYTES: u64 = 64 << 20;
 const OVERLAY_INODES: u32 = 16384;
 const CLUSTER: u32 = 64 << 10;
@@ -53,6 +55,13 @@ impl Validator {
         value
     }
 
+    /// Refuses those of `given` keys of the table at `path` that are not `allowed` with `with`.
+    fn only(&mut self, path: &str, given: &[&str], allowed: &[&str], with: &str) {
+        for key in given.iter().filter(|key| !allowed.contains(key)) {
+            self.problem(&format!("{path}.{key}"), format!("not with {with}, expected no such key"));
+        }
+    }
+
     fn board(&mut self, raw: raw::Board) -> Option<Board> {
         let name = self.required("name", raw.name, "the board's name, as in \"qemu-arm64\"");
         let architecture = self.required("architecture", raw.architecture, "aarch64, armv7 or x86_64");
@@ -67,14 +76,17 @@ impl Validator {
         };
         let default_init = if mode == Mode::Root { "/sbin/init" } else { "/init" };
         let modules = self.modules(raw.modules);
-        let slots = self.slots(raw.slot);
-        let overlay = self.overlay(&raw.overlay);
+        let verity = self.verity(&raw.verity);
+        let slots = self.slots(raw.slot, verity);
+        let overlay = self.overlay(raw.overlay);
+        let watchdog = raw.watchdog.map(|watchdog| self.watchdog(watchdog));
         let extras = self.extras(raw.extras);
         let failure = self.failure(raw.failure);
         let image = self.image(raw.image);
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
-        if qemu.is_some() {
-            self.disk(slots.as_deref().unwrap_or_default());
+        self.together(slots.as_deref(), overlay.as_ref(), verity, image);
+        if let (Some(qemu), Some(slots), Some(overlay)) = (&qemu, &slots, &overlay) {
+            self.disk(slots, overlay, qemu.as_ref());
         }
         Some(Board {
             name: name?.0,
@@ -88,8 +100,13 @@ impl Validator {
             next_init: raw.next_init.map_or_else(|| default_init.to_owned(), |path| path.0),
             modules,
             slots: slots?,
+            verity: verity?,
             overlay: overlay?,
             extras,
+            watchdog: match watchdog {
+                Some(watchdog) => Some(watchdog?),
+                None => None,
+            },
             failure: failure?,
             image: image?,
             initramfs: compression(raw.initramfs.compression),
@@ -122,124 +139,35 @@ impl Validator {
         }
     }
 
-    fn slots(&mut self, raw: Vec<raw::Slot>) -> Option<Vec<Slot>> {
-        if (raw.is_empty() && !self.document.is_refused("slot")) || raw.len() > MAX_SLOTS {
-            self.problem("slot", format!("found {} slots, expected 1 to {MAX_SLOTS} [[slot]] tables", raw.len()));
+    fn overlay(&mut self, mut raw: raw::Overlay) -> Option<Overlay> {
+        let keys = DeviceKeys::of_overlay(&mut raw);
+        if !keys.given().is_empty() {
+            let sizes = [("size", raw.size.is_some()), ("inodes", raw.inodes.is_some())];
+            let given: Vec<_> = sizes.iter().filter(|(_, given)| *given).map(|(key, _)| *key).collect();
+            self.only("overlay", &given, &[], "a device, which is as large as it is");
+            return self.upper(keys);
         }
-        let mut names = BTreeSet::new();
-        let mut in_initramfs = 0;
-        let mut slots = Some(Vec::new());
-        for (index, raw) in raw.into_iter().enumerate() {
-            let path = format!("slot.{index}");
-            let slot = self.slot(&path, raw);
-            if let Some(slot) = &slot {
-                if !names.insert(slot.name.clone()) {
-                    self.problem(&format!("{path}.name"), format!("{:?} is taken, expected unique names", slot.name));
-                }
-                in_initramfs += usize::from(slot.source == Source::Initramfs);
-                if in_initramfs > 1 {
-                    self.problem(&format!("{path}.source"), "a second image in the initramfs, expected at most one");
-                }
-            }
-            slots = slots.zip(slot).map(|(mut slots, slot)| {
-                slots.push(slot);
-                slots
-            });
-        }
-        slots
-    }
-
-    fn slot(&mut self, path: &str, raw: raw::Slot) -> Option<Slot> {
-        let name = self.required(&format!("{path}.name"), raw.name.clone(), "the slot's name, as in \"a\"");
-        let source = self.required(&format!("{path}.source"), raw.source, "partition or initramfs");
-        let pin = raw.pin.unwrap_or(true);
-        let source = match source? {
-            raw::Source::Partition => self.partition(path, raw)?,
-            raw::Source::Initramfs => {
-                let given = [
-                    ("partname", raw.partname.is_some()),
-                    ("partuuid", raw.partuuid.is_some()),
-                    ("label", raw.label.is_some()),
-                    ("uuid", raw.uuid.is_some()),
-                    ("path", raw.path.is_some()),
-                    ("hint", raw.hint.is_some()),
-                    ("deadline", raw.deadline.is_some()),
-                ];
-                for (key, _) in given.iter().filter(|(_, given)| *given) {
-                    self.problem(&format!("{path}.{key}"), "only for source = \"partition\", expected no such key");
-                }
-                Source::Initramfs
-            }
-        };
-        Some(Slot { name: name?.0, source, pin })
-    }
-
-    fn partition(&mut self, path: &str, raw: raw::Slot) -> Option<Source> {
-        let partuuid = raw.partuuid.map(|id| match id.0 {
-            PartitionId::Gpt(guid) => ("partuuid", Device::PartUuid(guid)),
-            PartitionId::Mbr(signature, number) => ("partuuid", Device::MbrPartUuid(signature, number)),
-        });
-        let devices = [
-            raw.partname.map(|name| ("partname", Device::PartName(name.0))),
-            partuuid,
-            raw.label.map(|label| ("label", Device::Label(label.0))),
-            raw.uuid.map(|uuid| ("uuid", Device::Uuid(uuid.0))),
-            raw.path.map(|path| ("path", Device::Path(path.0))),
-        ];
-        let keys: Vec<_> = devices.iter().flatten().map(|(key, _)| *key).collect();
-        let expected = "expected exactly one of partname, partuuid, label, uuid, path";
-        match keys.as_slice() {
-            [_] => {}
-            [] if self.document.is_refused(path) => {}
-            [] => self.problem(path, format!("no device, {expected}")),
-            [_, second, ..] => {
-                self.problem(&format!("{path}.{second}"), format!("found {}, {expected}", keys.join(" and ")));
-            }
-        }
-        let deadline = raw.deadline.map_or(DEADLINE, |duration| duration.0);
-        if u32::try_from(deadline.as_millis()).is_err() || !deadline.subsec_micros().is_multiple_of(1000) {
-            let text = format!("found {deadline:?}, expected whole milliseconds, fewer than 2^32");
-            self.problem(&format!("{path}.deadline"), text);
-        }
-        let (_, device) = devices.into_iter().flatten().next()?;
-        Some(Source::Partition { device, hint: raw.hint.map(|name| name.0), deadline })
-    }
-
-    /// The disk made for QEMU has a GPT and raw images: nothing else can be found on it.
-    fn disk(&mut self, slots: &[Slot]) {
-        let devices = super::partitions(slots);
-        for (index, slot) in slots.iter().enumerate() {
-            let Source::Partition { device, .. } = &slot.source else { continue };
-            let number = devices.iter().position(|known| *known == device).map_or(0, |position| position + 1);
-            let (key, found) = match device {
-                Device::PartName(_) | Device::PartUuid(_) => continue,
-                Device::Path(name) if *name == format!("vda{number}") => continue,
-                Device::Path(name) => ("path", format!("/dev/{name}")),
-                Device::MbrPartUuid(..) => ("partuuid", device.to_string()),
-                Device::Label(_) => ("label", device.to_string()),
-                Device::Uuid(_) => ("uuid", device.to_string()),
-            };
-            let expected = format!("partname, a GPT partuuid or path = \"vda{number}\" of a board with [qemu]");
-            self.problem(
-                &format!("slot.{index}.{key}"),
-                format!("found {found}, which disk.img would not have, expected {expected}"),
-            );
-        }
-    }
-
-    fn overlay(&mut self, raw: &raw::Overlay) -> Option<Overlay> {
         let bytes = raw.size.map_or(OVERLAY_BYTES, |size| size.0);
         let inodes = raw.inodes.unwrap_or(OVERLAY_INODES);
         if inodes == 0 {
             self.problem("overlay.inodes", "found 0, expected at least 1");
         }
         match u32::try_from(bytes / 1024) {
-            Ok(size_kib) if size_kib > 0 && bytes.is_multiple_of(4096) => Some(Overlay { size_kib, inodes }),
+            Ok(size_kib) if size_kib > 0 && bytes.is_multiple_of(4096) => Some(Overlay::Memory { size_kib, inodes }),
             _ => {
                 self.problem("overlay.size", format!("found {bytes} bytes, expected a multiple of 4KiB below 4096GiB"));
                 None
             }
         }
+    }
+
+    fn upper(&mut self, keys: DeviceKeys) -> Option<Overlay> {
+        let holder = self.holder("overlay", keys, "ext4 or f2fs")?;
+        if !matches!(holder.kind, FileSystem::Ext4 | FileSystem::F2fs) {
+            let found = holder.kind.name();
+            self.problem("overlay.filesystem", format!("found {found}, expected ext4 or f2fs"));
+        }
+        Some(Overlay::Partition(holder))
     }
 
     fn extras(&mut self, raw: raw::Extras) -> Vec<String> {

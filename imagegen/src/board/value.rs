@@ -70,6 +70,18 @@ text! {
     DeviceName(String), device_name, "a kernel name of a block device, as in \"vda1\" or \"/dev/mmcblk0p2\""
 }
 text! {
+    /// Address of a logical unit.
+    Lun(String), lun, "a logical unit as host:channel:target:lun, four decimal numbers, as in \"0:0:0:1\""
+}
+text! {
+    /// Physical address.
+    Address(u64), address, "an address in hexadecimal, as in \"0xa0000000\""
+}
+text! {
+    /// Kernel name of a watchdog.
+    WatchdogName(String), watchdog_name, "a kernel name of a watchdog, as in \"watchdog0\""
+}
+text! {
     /// Parameters of a kernel module.
     Parameters(String), parameters, "module parameters: name=value separated by spaces, without control characters"
 }
@@ -194,6 +206,23 @@ fn device_name(text: &str) -> Option<String> {
     is_normalised(&format!("/{name}")).then_some(name)
 }
 
+fn lun(text: &str) -> Option<String> {
+    // The kernel takes more for some controllers' numbers, nothing that a board would name.
+    let is_number = |part: &str| part.parse::<u32>().is_ok_and(|number| number.to_string() == part);
+    (text.split(':').count() == 4 && text.split(':').all(is_number)).then(|| text.to_owned())
+}
+
+fn address(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+fn watchdog_name(text: &str) -> Option<String> {
+    let name = text.strip_prefix("/dev/").unwrap_or(text);
+    let number = name.strip_prefix("watchdog")?;
+    (number.len() <= 3 && number.bytes().all(|digit| digit.is_ascii_digit())).then(|| name.to_owned())
+}
+
 /// Whether `text` is hexadecimal digits in groups of these lengths, joined by `-`.
 fn has_groups(text: &str, lengths: &[usize]) -> bool {
     let groups = text.split('-');
@@ -272,6 +301,25 @@ mod tests {
         let guid = partition_id("C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
         let bytes = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
         assert_eq!(guid, Some(PartitionId::Gpt(bytes)));
+    }
+
+    #[test]
+    fn units_addresses_and_watchdogs() {
+        assert_eq!(lun("0:0:1:49488").as_deref(), Some("0:0:1:49488"));
+        for bad in
+            ["", "0:0:0", "0:0:0:1:2", "0:0:0:x", "0:0:0:-1", "0:0:0:+1", "00:0:0:1", "0:0: 0:1", "0:0:0:4294967296"]
+        {
+            assert_eq!(lun(bad), None, "{bad}");
+        }
+        assert_eq!(address("0xa0000000"), Some(0xa000_0000));
+        for bad in ["a0000000", "0x", "0x+1", "0x1_0", "0x10000000000000000", "2684354560"] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+        assert_eq!(watchdog_name("/dev/watchdog1").as_deref(), Some("watchdog1"));
+        assert_eq!(watchdog_name("watchdog").as_deref(), Some("watchdog"));
+        for bad in ["", "wd0", "watchdogs", "watchdog0/x", "watchdog0000"] {
+            assert_eq!(watchdog_name(bad), None, "{bad}");
+        }
     }
 
     #[test]

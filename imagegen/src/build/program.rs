@@ -1,22 +1,25 @@
 //! Finds the bootstrap for an architecture and makes sure that the kernel of that architecture can start it.
 
-use crate::board::Architecture;
+use crate::board::{Architecture, Board, Overlay, Slot, Source};
 use crate::{Error, Result, elf};
+use bootstrap::plan::FULL_MARK;
 use std::path::{Path, PathBuf};
 
 /// Where packages install it.
 const INSTALLED: &str = "/usr/lib/initoverlayfs";
-/// Largest bootstrap taken for one, in bytes; ours is below 32 KiB.
+/// Largest bootstrap taken for one, in bytes; ours are below 64 KiB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The bytes of the bootstrap for `architecture`: from `given`, else from beside this program, else the installed one.
+/// The bytes of the bootstrap for `board`: from `given`, else the smallest that can do what its plan asks for, from beside this
+/// program or the installed one.
 ///
 /// # Errors
-/// Bad input if there is none, or it is not a static ELF program for the architecture.
-pub fn read(given: Option<&Path>, architecture: Architecture) -> Result<Vec<u8>> {
+/// Bad input if there is none, it is not a static ELF program for the architecture, or it cannot do what the plan asks for.
+pub fn read(given: Option<&Path>, board: &Board) -> Result<Vec<u8>> {
+    let full = needs_full(board);
     let path = match given {
         Some(path) => path.to_owned(),
-        None => find(architecture)?,
+        None => find(board.architecture, full)?,
     };
     let metadata = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
     let refuse = |why: String| {
@@ -29,20 +32,33 @@ pub fn read(given: Option<&Path>, architecture: Architecture) -> Result<Vec<u8>>
         return Err(refuse("not a file of at most 16 MiB".to_owned()));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    match elf::interpreter(bytes.as_slice(), architecture).map_err(refuse)? {
-        None => Ok(bytes),
-        Some(interpreter) => Err(refuse(format!("not static: wants {}", interpreter.escape_ascii()))),
+    if let Some(interpreter) = elf::interpreter(bytes.as_slice(), board.architecture).map_err(refuse)? {
+        return Err(refuse(format!("not static: wants {}", interpreter.escape_ascii())));
     }
+    let mark = FULL_MARK.as_bytes();
+    if full && !bytes.windows(mark.len()).any(|window| window == mark) {
+        return Err(refuse(format!("the plain one; board {} needs bootstrap-full-{}", board.name, board.architecture)));
+    }
+    Ok(bytes)
 }
 
-fn find(architecture: Architecture) -> Result<PathBuf> {
-    let name = format!("bootstrap-{architecture}");
+/// Whether the board's plan asks for what only the full program has (feature `full` of bootstrap).
+fn needs_full(board: &Board) -> bool {
+    let slot = |slot: &Slot| {
+        let has_unit = slot.source.device().is_some_and(|device| device.lun.is_some());
+        matches!(slot.source, Source::File { .. }) || has_unit || board.verity.covers(&slot.source)
+    };
+    matches!(board.overlay, Overlay::Partition(_)) || board.slots.iter().any(slot)
+}
+
+fn find(architecture: Architecture, full: bool) -> Result<PathBuf> {
+    let name = format!("{}-{architecture}", if full { "bootstrap-full" } else { "bootstrap" });
     let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join(&name)));
     let places: Vec<PathBuf> = beside.into_iter().chain([Path::new(INSTALLED).join(&name)]).collect();
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         Error::bad_input(
-            format!("no bootstrap for {architecture}: looked for {}", places.join(" and ")),
+            format!("no {name}: looked for {}", places.join(" and ")),
             "run `make bootstrap`, or give --bootstrap FILE",
         )
     })
@@ -54,7 +70,15 @@ mod tests {
 
     #[test]
     fn a_missing_one_names_the_remedy() {
-        let error = read(Some(Path::new("/nonexistent")), Architecture::Aarch64).unwrap_err();
+        let board = crate::board::load("qemu-arm64").unwrap();
+        let error = read(Some(Path::new("/nonexistent")), &board).unwrap_err();
         assert_eq!(error.exit_status(), 2);
+    }
+
+    #[test]
+    fn only_a_plan_that_asks_for_more_gets_the_full_program() {
+        for (name, full) in [("qemu-arm64", false), ("qemu-arm64-memory", false), ("qemu-arm64-verity", true)] {
+            assert_eq!(needs_full(&crate::board::load(name).unwrap()), full, "{name}");
+        }
     }
 }

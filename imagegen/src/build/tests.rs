@@ -40,6 +40,7 @@ impl Sample {
         let request = Request {
             board: at("example.toml").to_str().unwrap().to_owned(),
             from: at("content"),
+            rescue: None,
             modules: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),
@@ -98,6 +99,37 @@ fn the_image_lies_in_the_partition_and_in_the_initramfs() {
     let tree = input::read(&sample.out("out").join(manifest::INITRAMFS), spool.path(), &mut |_| ()).unwrap();
     let Some(Node { kind: NodeKind::File(content), .. }) = tree.node(plan::IMAGE_PATH) else { panic!("no image") };
     assert!(fs::read(tree.content_path(content)).unwrap() == *image);
+}
+
+#[test]
+fn each_slot_gets_the_image_it_holds() {
+    let mut sample = Sample::new("");
+    let board = BOARD.replace("source = \"initramfs\"", "source = \"initramfs\"\nimage = \"rescue\"");
+    fs::write(&sample.request.board, board).unwrap();
+    let error = run(&sample.request, &sample.out("out")).unwrap_err();
+    assert!(error.exit_status() == 2 && error.hint.contains("--rescue"), "{error}");
+    let rescue = Sample::new("");
+    fs::write(rescue.out("content/only-here"), b"x").unwrap();
+    sample.request.rescue = Some(rescue.request.from.clone());
+    let manifest = run(&sample.request, &sample.out("out")).unwrap();
+    assert_eq!(manifest.rescue.unwrap().files, manifest.input.files + 1);
+    let out = files(&sample.out("out"));
+    let partition = disk::list(&sample.out("out").join(manifest::DISK)).unwrap().remove(0);
+    assert!(out[manifest::DISK][usize::try_from(partition.start).unwrap()..].starts_with(&out[manifest::EROFS]));
+    let spool = tempfile::tempdir().unwrap();
+    let tree = input::read(&sample.out("out").join(manifest::INITRAMFS), spool.path(), &mut |_| ()).unwrap();
+    let member = |path: &str| match tree.node(path) {
+        Some(Node { kind: NodeKind::File(content), .. }) => fs::read(tree.content_path(content)).unwrap(),
+        _ => panic!("no {path}"),
+    };
+    assert!(member(plan::IMAGE_PATH) == out[manifest::RESCUE]);
+    let sealed = member(bootstrap::plan::PATH);
+    // Where EROFS keeps its UUID (fs/erofs/erofs_fs.h).
+    let uuids = [manifest::EROFS, manifest::RESCUE].map(|name| Some(&out[name][1072..1088]));
+    let slots = bootstrap::plan::open(&sealed).unwrap().slots;
+    let uuid = |image| if let bootstrap::plan::Image::Pinned { uuid, .. } = image { Some(uuid) } else { None };
+    assert_eq!(slots.into_iter().map(|slot| uuid(slot.image)).collect::<Vec<_>>(), uuids);
+    assert!(out[manifest::RESCUE] != out[manifest::EROFS]);
 }
 
 #[test]

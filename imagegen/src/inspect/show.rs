@@ -122,8 +122,11 @@ pub(super) fn record(record: &Record) -> String {
 /// A manifest: what was made, of what, and the plan.
 pub(super) fn manifest(manifest: &Manifest) -> String {
     let mut text = format!("board {} ({})\n", manifest.board.name, manifest.board.architecture);
-    let input = &manifest.input;
-    let _ = writeln!(text, "input {} files, {} bytes, sha256 {}", input.files, input.bytes, input.sha256);
+    for (name, input) in [("input", Some(&manifest.input)), ("rescue", manifest.rescue.as_ref())] {
+        if let Some(input) = input {
+            let _ = writeln!(text, "{name} {} files, {} bytes, sha256 {}", input.files, input.bytes, input.sha256);
+        }
+    }
     for (name, version) in &manifest.tools {
         let _ = writeln!(text, "made by {name} {version}");
     }

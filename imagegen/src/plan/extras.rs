@@ -31,6 +31,16 @@ pub enum Owned {
 }
 
 impl Owned {
+    /// The path it is about, as the board knows it.
+    pub(super) fn path(&self) -> &str {
+        match self {
+            Owned::Folder { path, .. } => {
+                path.strip_prefix(EXTRAS_FOLDER).filter(|path| !path.is_empty()).unwrap_or("/")
+            }
+            Owned::Move { from, .. } => from,
+        }
+    }
+
     /// As the plan has it.
     pub(super) fn borrowed(&self) -> Extra<'_> {
         match self {
@@ -63,25 +73,26 @@ pub(super) fn resolve(tree: &Tree, allowed: &[String]) -> Result<Vec<Owned>> {
         }
         list.push(Owned::Move { from: from.clone(), to: format!("{EXTRAS_FOLDER}{real}/{name}") });
     }
-    match nested(&list) {
+    match overlapping(&list) {
         Some((inner, outer)) => {
-            let what = format!("extras.allow: {inner} lies inside {outer}");
+            let what = format!("extras.allow: {inner} and {outer} overlap");
             Err(Error::bad_input(what, "name the outer path alone"))
         }
         None => Ok(list),
     }
 }
 
-/// A path that would have to be made inside one that is moved, and that one.
-fn nested(list: &[Owned]) -> Option<(&str, &str)> {
-    list.iter().find_map(|owned| {
-        let Owned::Folder { path, .. } = owned else { return None };
-        list.iter().find_map(|owned| match owned {
-            Owned::Move { from, to } if Path::new(path).starts_with(to) => {
-                Some((path.strip_prefix(EXTRAS_FOLDER).unwrap_or(path), from.as_str()))
-            }
-            Owned::Move { .. } | Owned::Folder { .. } => None,
+/// A path whose place is in or at that of another, and that one: neither could be moved there with the other.
+fn overlapping(list: &[Owned]) -> Option<(&str, &str)> {
+    let moves = || {
+        list.iter().enumerate().filter_map(|(index, owned)| match owned {
+            Owned::Move { from, to } => Some((index, from.as_str(), Path::new(to))),
+            Owned::Folder { .. } => None,
         })
+    };
+    moves().find_map(|(index, inner, place)| {
+        let outer = moves().find(|(other, _, outer)| *other != index && place.starts_with(outer));
+        outer.map(|(_, outer, _)| (inner, outer))
     })
 }
 

@@ -1,7 +1,7 @@
 //! How a device is known, worked out for the target: which bytes at which places of a device are the label or UUID a board
 //! names, so that `bootstrap` compares bytes and knows no file system but EROFS.
 
-use crate::board::{Device, Slot, Source};
+use crate::board::{Device, Wanted};
 use crate::{Error, Result};
 use bootstrap::envelope;
 use bootstrap::plan::{self, List, MAX_PROBE_BYTES};
@@ -9,10 +9,10 @@ use bootstrap::plan::{self, List, MAX_PROBE_BYTES};
 /// Bytes at an offset of a device.
 type Place = (u32, Vec<u8>);
 
-/// What a slot's device is known by, in the forms the plan borrows.
+/// What a device is known by, in the forms the plan borrows.
 pub(super) struct Known {
     /// The board's words: `LABEL=data`.
-    pub(super) words: String,
+    words: String,
     /// The partition's GUID as it lies in a GPT.
     guid: [u8; 16],
     /// Magic and identity for each kind of file system.
@@ -20,14 +20,11 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Works out what `slot`'s device is known by.
+    /// Works out what a device is known by; `whose` it is, for the error.
     ///
     /// # Errors
     /// Bad input if no file system can have the label.
-    pub(super) fn of(slot: &Slot) -> Result<Self> {
-        let Source::Partition { device, .. } = &slot.source else {
-            return Ok(Known { words: String::new(), guid: [0; 16], probes: Vec::new() });
-        };
+    pub(super) fn of(device: &Device, whose: &str) -> Result<Self> {
         let (guid, probes) = match device {
             Device::PartUuid(guid) => (*guid, Vec::new()),
             Device::Label(label) => ([0; 16], labels(label)),
@@ -35,17 +32,32 @@ impl Known {
             Device::PartName(_) | Device::MbrPartUuid(..) | Device::Path(_) => ([0; 16], Vec::new()),
         };
         if matches!(device, Device::Label(_) | Device::Uuid(_)) && probes.is_empty() {
-            let what = format!("slot {}: no file system can have {device}", slot.name);
+            let what = format!("{whose}: no file system can have {device}");
             return Err(Error::bad_input(what, "labels: vfat 11, xfs 12, ext4 and erofs 16, f2fs 63, btrfs 127 bytes"));
         }
         Ok(Known { words: device.to_string(), guid, probes })
     }
 
-    /// `device` as the plan has it; what is compared goes into `buffer`.
+    /// `wanted` as the plan has it; what is compared goes into `buffer`.
     ///
     /// # Errors
     /// If `buffer` is too small.
-    pub(super) fn device<'a>(
+    pub(super) fn wanted<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        buffer: &'a mut [u8],
+    ) -> std::result::Result<plan::Wanted<'a>, envelope::Error> {
+        Ok(plan::Wanted {
+            device: self.device(&wanted.device, buffer)?,
+            words: &self.words,
+            hint: wanted.hint.as_deref(),
+            // A board's fits.
+            deadline_ms: u32::try_from(wanted.deadline.as_millis()).unwrap_or(u32::MAX),
+            lun: wanted.lun.as_deref(),
+        })
+    }
+
+    fn device<'a>(
         &'a self,
         device: &'a Device,
         buffer: &'a mut [u8],

@@ -1,7 +1,7 @@
 //! The resolved plan as a person reads it, in the vocabulary's order: board, mode, modules, slots, steps.
 
 use super::{ResolvedPlan, module_path};
-use crate::board::{Failure, Slot, Source};
+use crate::board::{Failure, FilePath, Holder, ImageName, Method, Overlay, Slot, Source, Verity, Wanted, Watchdog};
 use bootstrap::Step;
 use bootstrap::plan::{Free, Handover, Mode};
 use std::fmt::{Display, Formatter, Result};
@@ -27,7 +27,7 @@ impl Display for ResolvedPlan {
         }
         writeln!(f, "slots    {}", self.slots.len())?;
         for slot in &self.slots {
-            writeln!(f, "  {}", SlotLine(slot))?;
+            writeln!(f, "  {}", self.slot(slot))?;
         }
         writeln!(f, "steps")?;
         for step in Step::ALL {
@@ -39,6 +39,10 @@ impl Display for ResolvedPlan {
             Failure::Halt => "halt".to_owned(),
             Failure::Shell(path) => format!("shell {}", path.display()),
         };
+        match &self.watchdog {
+            Some(Watchdog { device, timeout_s }) => writeln!(f, "watchdog /dev/{device}, {timeout_s} s, handed over")?,
+            None => writeln!(f, "watchdog left to the kernel")?,
+        }
         writeln!(f, "failure  next slot, then {failure}")
     }
 }
@@ -51,9 +55,12 @@ impl ResolvedPlan {
             Step::Modules if self.modules.is_empty() => "none: everything is built in".to_owned(),
             Step::Modules => format!("load {} in this order", self.modules.len()),
             Step::Device => "find the slot's device".to_owned(),
-            Step::Verity => "none configured".to_owned(),
+            Step::Verity => self.trust(),
             Step::Mount => "EROFS, read-only, superblock checked first".to_owned(),
-            Step::Overlay => format!("tmpfs, {} KiB, {} inodes", self.overlay.size_kib, self.overlay.inodes),
+            Step::Overlay => match &self.overlay {
+                Overlay::Memory { size_kib, inodes } => format!("tmpfs, {size_kib} KiB, {inodes} inodes"),
+                Overlay::Partition(holder) => format!("kept on {}", HolderWords(holder)),
+            },
             Step::Extras if self.extras.is_empty() => "none allowed".to_owned(),
             Step::Extras => self.extras.join(", "),
             Step::SwitchRoot => {
@@ -71,24 +78,91 @@ impl ResolvedPlan {
             Step::Exec => format!("{} -> {}", self.next_init, self.next_init_target),
         }
     }
+
+    /// What vouches for images, and what it does not cover.
+    fn trust(&self) -> String {
+        let Verity { method, on_corruption, fec_roots, version } = self.verity;
+        let mut text = match method {
+            Method::None => return "none configured".to_owned(),
+            Method::RootHash => "dm-verity, root hash in this plan".to_owned(),
+            Method::Signature { minimum_version } => format!(
+                "dm-verity, root hash signed by a key of the kernel's keyring, image version at least {minimum_version}"
+            ),
+            Method::FsVerity => "fs-verity, digest in this plan".to_owned(),
+        };
+        if let Some(word) = on_corruption.word() {
+            text += &format!(", {word}");
+        }
+        if fec_roots != 0 {
+            text += &format!(", error correction by {fec_roots} roots");
+        }
+        if version != 0 {
+            text += &format!(", image version {version}");
+        }
+        let in_initramfs = self.slots.iter().any(|slot| slot.source == Source::Initramfs);
+        let open = [
+            (in_initramfs, "the image in the initramfs"),
+            (!self.extras.is_empty(), "extra files"),
+            (matches!(self.overlay, Overlay::Partition(_)), "what the upper directory keeps"),
+            (self.shell().is_some(), "a shell on the console after a failure"),
+        ];
+        let open: Vec<_> = open.iter().filter(|(open, _)| *open).map(|(_, what)| *what).collect();
+        if !open.is_empty() {
+            text += &format!("; not covered: {}", open.join(", "));
+        }
+        text
+    }
+
+    /// A slot: where its image is, and what it must be.
+    fn slot(&self, slot: &Slot) -> String {
+        let mut text = format!("{}: ", slot.name);
+        if slot.image == ImageName::Rescue {
+            text += "rescue image, ";
+        }
+        text += &match &slot.source {
+            Source::Initramfs => format!("{} in the initramfs", super::IMAGE_PATH),
+            Source::Partition(wanted) => format!("partition {}", DeviceWords(wanted)),
+            Source::File { holder, path: FilePath::At(path) } => format!("file {path} on {}", HolderWords(holder)),
+            Source::File { holder, path: FilePath::Ostree } => {
+                format!("file of the OSTree deployment on {}", HolderWords(holder))
+            }
+            Source::Memory { device, address } => {
+                let dax =
+                    if self.verity.maps(&slot.source) { "through dm-verity, without DAX" } else { "mapped by DAX" };
+                format!("memory at {address:#x}, {dax}, {}", DeviceWords(device))
+            }
+        };
+        let method = if self.verity.covers(&slot.source) { self.verity.method } else { Method::None };
+        text += match (method, slot.pin) {
+            (Method::Signature { .. }, _) => ", any signed image",
+            (_, true) => ", exactly this image",
+            (_, false) => ", any image",
+        };
+        text
+    }
 }
 
-struct SlotLine<'a>(&'a Slot);
+struct DeviceWords<'a>(&'a Wanted);
 
-impl Display for SlotLine<'_> {
+impl Display for DeviceWords<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Slot { name, source, pin } = self.0;
-        match source {
-            Source::Initramfs => write!(f, "{name}: {} in the initramfs", super::IMAGE_PATH)?,
-            Source::Partition { device, hint, deadline } => {
-                write!(f, "{name}: partition {device}")?;
-                if let Some(hint) = hint {
-                    write!(f, ", tried first: {hint}")?;
-                }
-                write!(f, ", deadline {deadline:?}")?;
-            }
+        let Wanted { device, hint, deadline, lun } = self.0;
+        write!(f, "{device}")?;
+        if let Some(hint) = hint {
+            write!(f, ", tried first: {hint}")?;
         }
-        f.write_str(if *pin { ", exactly this image" } else { ", any image" })
+        if let Some(lun) = lun {
+            write!(f, ", logical unit {lun}")?;
+        }
+        write!(f, ", deadline {deadline:?}")
+    }
+}
+
+struct HolderWords<'a>(&'a Holder);
+
+impl Display for HolderWords<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "{} {}", self.0.kind.name(), DeviceWords(&self.0.device))
     }
 }
 

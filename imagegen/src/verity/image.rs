@@ -113,6 +113,7 @@ fn attached(file: &File, path: &Path, data_bytes: u64, room: u64) -> Result<Opti
         return Err(refuse(format!("{bytes} bytes belong to the image, {room} are there")));
     }
     let Trailer { hash_start, fec, root_hash, salt, signature } = trailer;
+    let root_hash = root_hash.try_into().map_err(|_| refuse("a root hash that is no SHA-256".to_owned()))?;
     let summary = Summary { data_bytes, bytes, hash_start, root_hash, salt: salt.to_vec(), fec };
     Ok(Some(Attached { summary, signature: signature.to_vec() }))
 }

@@ -4,7 +4,7 @@ use crate::case::{DEADLINE_MS, Disk, Expected, On, Scene, refused};
 use crate::image::{change, field, with_checksum};
 use bootstrap::Step::{Device as Find, Mount};
 use bootstrap::plan::{List, MAX_BYTES};
-use imagegen::board::{self, Architecture, Failure, Overlay};
+use imagegen::board::{self, Architecture, Failure, ImageName, Method, OnCorruption, Overlay};
 use imagegen::disk::Partition;
 use imagegen::modules::ResolvedModule;
 use imagegen::plan::ResolvedPlan;
@@ -124,7 +124,8 @@ fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         signed: false,
     };
     let deadline = Duration::from_millis(DEADLINE_MS.into());
-    let source = board::Source::Partition { device, hint: None, deadline };
+    let source = board::Source::Partition(board::Wanted { device, hint: None, deadline, lun: None });
+    let verity = board::Verity { method: Method::None, on_corruption: OnCorruption::Error, fec_roots: 0, version: 0 };
     let plan = ResolvedPlan {
         board: old.board.into(),
         architecture: Architecture::Aarch64,
@@ -134,11 +135,13 @@ fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         next_init: old.next_init.into(),
         next_init_target: old.next_init.into(),
         modules: old.modules.into_iter().map(|known| module(known.path)).collect(),
-        slots: vec![board::Slot { name: "a".into(), source, pin: false }],
-        overlay: Overlay { size_kib: 65_536, inodes: 16_384 },
+        slots: vec![board::Slot { name: "a".into(), source, image: ImageName::Main, pin: false }],
+        verity,
+        overlay: Overlay::Memory { size_kib: 65_536, inodes: 16_384 },
         extras: Vec::new(),
         layer: Vec::new(),
         free: old.free,
+        watchdog: None,
         failure: Failure::Reboot,
     };
     let sealed = plan.seal(&[None])?;

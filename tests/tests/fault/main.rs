@@ -10,14 +10,16 @@ mod command_line;
 mod device;
 mod extras;
 mod image;
+mod machine;
 mod modules;
 mod plan;
 mod policy;
 mod results;
 mod slots;
 mod start;
+mod verity;
 
-use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, Partition};
+use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting};
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
 use image::field;
@@ -26,6 +28,7 @@ use slots::Bad;
 use tests::cpio::Entry;
 use tests::image::{PARTNAME, Place};
 use tests::kernel::get;
+use verity::Signer;
 
 /// Kernels of the matrix; one that is missing fails every boot on it.
 const KERNELS: [&str; 6] = ["arm64-6.1", "arm64-6.12", "arm64-7", "armv7-6.1", "arm64-tuned", "x86_64-6.1"];
@@ -63,7 +66,7 @@ const FAULTS: &[Fault] = &[
     fault("plan_payload_flipped_in_the_middle", Everywhere, |on| plan::payload_flipped(on, 50)),
     fault("plan_payload_flipped_at_its_end", Everywhere, |on| plan::payload_flipped(on, 100)),
     fault("plan_of_an_older_version", Everywhere, |on| plan::version(on, 0)),
-    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, 2)),
+    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, 3)),
     fault("plan_is_a_record", Everywhere, plan::record),
     fault("plan_of_rubbish", Everywhere, plan::rubbish),
     fault("plan_with_a_surplus", Everywhere, plan::surplus),
@@ -183,7 +186,6 @@ const FAULTS: &[Fault] = &[
     fault("slot_with_a_wrong_checksum", Everywhere, |on| slots::first_bad(on, Bad::Checksum)),
     fault("slot_without_a_next_init", Everywhere, |on| slots::first_bad(on, Bad::NoInit)),
     fault("slot_with_no_executable_init", Everywhere, |on| slots::first_bad(on, Bad::NotExecutable)),
-    fault("slot_without_a_place_for_extras", Everywhere, |on| slots::first_bad(on, Bad::NoPlace)),
     fault("slots_both_missing", Everywhere, |on| slots::both_bad(on, Bad::Missing)),
     fault("slots_both_without_a_next_init", Everywhere, |on| slots::both_bad(on, Bad::NoInit)),
     fault("slot_named_by_the_bootloader", Everywhere, slots::named),
@@ -199,6 +201,41 @@ const FAULTS: &[Fault] = &[
     fault("policy_reboot_after_the_mounts_moved", Everywhere, policy::reboot_after_the_mounts_moved),
     fault("policy_halt_after_the_switch", Everywhere, policy::halt_after_the_switch),
     fault("policy_shell_after_the_switch", Everywhere, policy::shell_after_the_switch),
+    fault("disk_with_an_unreadable_superblock", Partition, machine::superblock_unreadable),
+    fault("disk_with_an_unreadable_file", Partition, machine::file_unreadable),
+    fault("disk_that_is_slow", Partition, machine::slow_disk),
+    fault("disks_with_600_partitions", Partition, machine::flood),
+    fault("clock_at_1970", Everywhere, machine::clock_at_1970),
+    fault("watchdog_ends_a_hang", Pci, machine::watchdog_ends_a_hang),
+    fault("watchdog_missing", Pci, machine::watchdog_missing),
+    fault("failure_kept_in_pstore", Trusting, machine::kept_in_pstore),
+    fault("failure_explained", Partition, machine::helpful_log),
+    fault("verity_whole", Partition, |on| verity::whole(on, 0)),
+    fault("verity_with_error_correction", Partition, |on| verity::whole(on, 2)),
+    fault("verity_corrected", Trusting, verity::corrected),
+    fault("verity_wrong_root_hash", Partition, verity::wrong_root_hash),
+    fault("verity_weakened_by_the_command_line", Partition, verity::weakened),
+    fault("verity_superblock_flipped", Partition, |on| verity::flipped(on, |_| 1024 + 100)),
+    fault("verity_version_flipped", Partition, |on| verity::flipped(on, |_| 4)),
+    fault("verity_top_of_the_tree_flipped", Partition, |on| verity::flipped(on, |made| made.hash_start * 4096 + 9)),
+    fault("verity_file_flipped", Partition, verity::flipped_in_a_file),
+    fault("verity_leaf_of_the_tree_flipped", Partition, verity::flipped_leaf),
+    fault("verity_without_a_tree", Partition, verity::without_a_tree),
+    fault("verity_tree_zeroed", Partition, verity::zeroed_tree),
+    fault("verity_bad_parameters", Partition, verity::bad_parameters),
+    fault("verity_module_missing", ModularPartition, |on| verity::no_module(on, "dm_verity")),
+    fault("verity_module_not_in_the_plan", ModularPartition, verity::module_not_in_the_plan),
+    fault("verity_no_device", Partition, verity::no_device),
+    fault("verity_plan_on_the_plain_program", Partition, verity::plain_program),
+    fault("signature_of_a_trusted_key", Trusting, verity::trusted_signature),
+    fault("signature_of_a_stranger", Partition, |on| verity::untrusted_signature(on, Signer::Stranger)),
+    fault("signature_absent", Partition, |on| verity::untrusted_signature(on, Signer::Nobody)),
+    fault("signature_of_another_image", Trusting, verity::signature_of_another),
+    fault("signature_of_an_expired_version", Trusting, verity::expired),
+    fault("signature_under_a_forged_version", Trusting, verity::forged_version),
+    fault("trailer_flipped", Partition, |on| verity::bad_trailer(on, false)),
+    fault("trailer_zeroed", Partition, |on| verity::bad_trailer(on, true)),
+    fault("trailer_absent", Partition, verity::no_trailer),
 ];
 
 fn main() {

@@ -2,11 +2,11 @@
 
 use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::image::{field, with_checksum};
-use bootstrap::Step::{self, Device as Find, Exec, Extras, Mount, SwitchRoot};
+use bootstrap::Step::{self, Device as Find, Exec, Mount, SwitchRoot};
 use bootstrap::plan::{self, Device, Image, List, Slot, Source, Wanted};
 use imagegen::disk::Partition;
 use tests::boot::Outcome;
-use tests::cpio::{Entry, archive};
+use tests::cpio::Entry;
 use tests::image::{Identity, PARTNAME, PLAN, Place, make};
 use tests::{Result, content, equal};
 
@@ -37,8 +37,6 @@ pub enum Bad {
     NoInit,
     /// Nothing executable to start.
     NotExecutable,
-    /// No place for what the bootloader appended.
-    NoPlace,
 }
 
 impl Bad {
@@ -55,7 +53,6 @@ impl Bad {
             (Bad::Checksum, _) => (Mount, "cannot mount EROFS", 74),
             (Bad::NoInit, _) => (SwitchRoot, "next init is missing", 2),
             (Bad::NotExecutable, _) => (SwitchRoot, "next init is not an executable file", 13),
-            (Bad::NoPlace, _) => (Extras, "cannot lay: /etc/allowed", 21),
         }
     }
 
@@ -68,7 +65,6 @@ impl Bad {
                 content.retain(|entry| entry.path != "init");
                 content.push(Entry::file("init", 0o644, "no program"));
             }
-            Bad::NoPlace => content.push(Entry::folder("etc/allowed")),
             _ => (),
         }
         // It must never be what boots.
@@ -98,9 +94,6 @@ fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     let mut spec = on.spec();
     spec.extras = vec!["/etc/allowed".into()];
     let mut parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
-    if bad == Bad::NoPlace {
-        parts.appended.push(archive(&[Entry::folder("etc"), Entry::file("etc/allowed", 0o600, "x")]));
-    }
     let mut image = std::fs::read(make(&on.kernel, &bad.content(on)?, &spec)?.erofs)?;
     let identity = Identity::of(&image)?;
     bad.spoil(&mut image)?;

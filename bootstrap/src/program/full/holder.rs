@@ -8,6 +8,7 @@ use crate::program::folder;
 use crate::program::kmsg::say;
 use crate::program::overlay::UPPER;
 use crate::program::switch::remove_entries;
+use crate::program::sys;
 use crate::program::text::{Path, c_path, text};
 use bootstrap::plan::{FilePath, Holder};
 use bootstrap::{Step, cmdline};
@@ -23,11 +24,18 @@ use rustix::mount::MountFlags;
 const OLD: &CStr = c"/upper/old";
 
 /// Finds the device and mounts its file system at `target`; returns the device's name.
+///
+/// Mounted read-only, ext4 and f2fs still clean up orphans on a device that can be written to (`ext4_orphan_cleanup()`,
+/// fs/ext4/orphan.c, Linux 6.12): so it cannot be, until it is mounted. Then it can again, for a content that wants to.
 #[inline(never)]
 fn mount(holder: &Holder<'_>, target: &CStr, flags: MountFlags) -> Result<Name, Failure> {
     let name = device::find(&holder.device)?;
     let (kind, options) = (c_path![holder.kind], c_path![holder.options]);
+    let disk = if flags.contains(MountFlags::RDONLY) { device::open_device(&name).ok() } else { None };
+    let protect = |read_only| disk.as_ref().map_or(Ok(()), |disk| sys::block::set_read_only(disk, read_only));
+    check_on(Step::Device, "cannot protect", &name, protect(true))?;
     let mounted = rustix::mount::mount(&*c_path!["/dev/", &name], target, &*kind, flags, &*options);
+    check_on(Step::Device, "cannot unprotect", &name, protect(false))?;
     check_on(Step::Device, "cannot mount the file system of", &name, mounted)?;
     Ok(name)
 }

@@ -16,6 +16,9 @@ const FLAGS: u32 = LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO;
 const FS_IOC_MEASURE_VERITY: usize = 0xC004_6686;
 #[cfg(feature = "full")]
 const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
+/// `_IO(0x12, 93)` (include/uapi/linux/fs.h).
+#[cfg(feature = "full")]
+const BLKROSET: usize = 0x125D;
 /// `_IOWR('W', 6, int)` (include/uapi/linux/watchdog.h).
 const WDIOC_SETTIMEOUT: usize = 0xC004_5706;
 const LO_FLAGS_READ_ONLY: u32 = 1;
@@ -85,6 +88,14 @@ pub fn measure_verity(file: &OwnedFd) -> Result<[u8; 32], Errno> {
     // SAFETY: the argument is a `struct fsverity_digest` with `size` bytes behind it.
     unsafe { ioctl(file.as_fd(), FS_IOC_MEASURE_VERITY, (&raw mut digest).addr()) }?;
     if digest.algorithm == FS_VERITY_HASH_ALG_SHA256 { Ok(digest.digest) } else { Err(Errno::OPNOTSUPP) }
+}
+
+/// Makes a block device read-only for everybody, or writable again.
+#[cfg(feature = "full")]
+pub fn set_read_only(device: &OwnedFd, read_only: bool) -> Result<(), Errno> {
+    let mut value = i32::from(read_only);
+    // SAFETY: the argument is an `int`.
+    unsafe { ioctl(device.as_fd(), BLKROSET, (&raw mut value).addr()) }.map(drop)
 }
 
 /// Sets a watchdog's timeout in seconds.

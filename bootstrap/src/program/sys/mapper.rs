@@ -81,6 +81,8 @@ fn ask(request: &mut Request, commands: &[usize]) -> Result<u32, Errno> {
         request.data_size = size_of::<Request>() as u32;
         request.data_start = offset_of!(Request, sector_start) as u32;
         request.target_count = 1;
+        // A device is named in one way (`__find_device_hash_cell()`, drivers/md/dm-ioctl.c).
+        request.device = 0;
         // SAFETY: the argument is a `struct dm_ioctl` of `data_size` bytes.
         unsafe { ioctl(control.as_fd(), *command, (&raw mut *request).addr()) }?;
     }
