@@ -96,7 +96,10 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
     let options = if spec.place == Place::Memory { "-Enoinline_data" } else { "" };
     write_erofs(content, folder.path(), options, &erofs)?;
     let mut names = spec.place.modules(kernel);
-    names.extend(spec.upper.map(file_system).unwrap_or_default());
+    let mounted = spec.place.holder().into_iter().chain(spec.upper);
+    // The bus of the disk that the upper directory is on.
+    names.extend(spec.upper.iter().flat_map(|_| Place::Partition.modules(kernel)));
+    names.extend(mounted.flat_map(|kind| file_system(kind, kernel)));
     names.extend(["erofs", "overlay"]);
     let default = modules(kernel, &names)?;
     let modules = spec.modules.clone().unwrap_or(default);

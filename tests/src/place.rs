@@ -68,13 +68,12 @@ impl Place {
         }
     }
 
-    /// Modules it takes beside EROFS and the overlay.
+    /// Modules it takes beside EROFS, the overlay and those of its file system.
     pub fn modules(self, kernel: &Kernel) -> Vec<&'static str> {
         match self {
             Place::Partition => vec![bus(kernel), "virtio_blk"],
             Place::Initramfs => vec!["loop"],
-            Place::File(kind) => [&[bus(kernel), "virtio_blk", "loop"], file_system(kind)].concat(),
-            Place::Ostree => [&[bus(kernel), "virtio_blk", "loop"], file_system(FileSystem::Ext4)].concat(),
+            Place::File(_) | Place::Ostree => vec![bus(kernel), "virtio_blk", "loop"],
             Place::Scsi => vec![bus(kernel), "virtio_scsi", "sd_mod"],
             Place::Memory => vec!["of_pmem", "nd_pmem"],
         }
@@ -117,11 +116,13 @@ impl Place {
 }
 
 /// Modules of a file system. What it asks the kernel for by name has to be there already: no program loads modules so early.
-pub const fn file_system(kind: FileSystem) -> &'static [&'static str] {
+pub fn file_system(kind: FileSystem, kernel: &Kernel) -> &'static [&'static str] {
     match kind {
         FileSystem::Ext4 => &["ext4"],
         // The code page of short names, and the character set of long ones (CONFIG_FAT_DEFAULT_*).
         FileSystem::Vfat => &["vfat", "nls_cp437", "nls_ascii"],
+        // Its checksum, which later kernels have built in.
+        FileSystem::F2fs if kernel.name == "arm64-6.12" => &["crc32_generic", "f2fs"],
         FileSystem::F2fs => &["f2fs"],
         FileSystem::Xfs => &["xfs"],
         FileSystem::Btrfs => &["btrfs"],

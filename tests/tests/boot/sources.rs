@@ -2,12 +2,15 @@
 
 use super::{Check, content_of, mount_points, mounts, record, writable};
 use bootstrap::crc::crc32;
-use bootstrap::plan::{Handover, Mode};
+use bootstrap::plan::{self, Handover, List, Mode, Source};
 use imagegen::board::FileSystem::{self, Btrfs, Ext4, F2fs, Vfat, Xfs};
+use imagegen::disk::{self, Partition};
 use sha2::{Digest, Sha256};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use tests::boot::{Boot, Outcome};
-use tests::image::{PARTNAME, Parts, Place, Spec, make};
+use tests::cpio::Entry;
+use tests::image::{PARTNAME, PLAN, Parts, Place, Spec, make};
 use tests::kernel::Kernel;
 use tests::place::{LUN, OSTREE};
 use tests::report::Report;
@@ -26,10 +29,20 @@ pub fn rows(kernel: &Kernel) -> Vec<(String, Check)> {
     add("ostree", Box::new(|kernel| file(kernel, Place::Ostree, OSTREE)));
     let slot = "androidboot.slot_suffix=_b ostree=/ostree/boot.0/debian/none/0";
     add("ostree::slot", Box::new(move |kernel| file(kernel, Place::Ostree, slot)));
+    for kind in dirty_ones(&kernel.name) {
+        add(&format!("dirty::{}", kind.name()), Box::new(move |kernel| dirty(kernel, *kind)));
+    }
     if kernel.arch == "aarch64" {
         add("memory", Box::new(memory));
     }
     add("scsi", Box::new(scsi));
+    add("upper::ext4", Box::new(|kernel| kept(kernel, Ext4, Mode::Initial)));
+    add("root::ext4", Box::new(|kernel| kept(kernel, Ext4, Mode::Root)));
+    add("root::memory", Box::new(root));
+    if file_systems(&kernel.name).contains(&F2fs) {
+        add("upper::f2fs", Box::new(|kernel| kept(kernel, F2fs, Mode::Initial)));
+        add("root::f2fs", Box::new(|kernel| kept(kernel, F2fs, Mode::Root)));
+    }
     rows
 }
 
@@ -42,25 +55,39 @@ fn file_systems(kernel: &str) -> &'static [FileSystem] {
     }
 }
 
+/// The ones with a journal or a log.
+fn dirty_ones(kernel: &str) -> &'static [FileSystem] {
+    match kernel {
+        "arm64-6.12" | "arm64-7" => &[Ext4, F2fs, Xfs, Btrfs],
+        "arm64-tuned" => &[Ext4, F2fs],
+        _ => &[Ext4],
+    }
+}
+
 fn digest(path: &Path) -> Result<[u8; 32]> {
     let mut hash = Sha256::new();
     std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
     Ok(hash.finalize().into())
 }
 
-/// Boots an image that is a file, from a disk that could be written to, and was not.
+/// Boots an image that is a file.
 fn file(kernel: &Kernel, place: Place, append: &str) -> Result<()> {
     let parts = make(kernel, &content::guest(kernel)?, &Spec::new(place, Handover::Mounted))?;
-    let mut boot = Boot::new(kernel, parts.initrd()?);
     let disk = parts.disk(&[PARTNAME])?;
-    boot.disks.push(disk.clone());
+    from_disk(kernel, &parts, &disk, append)
+}
+
+/// Boots from a disk that could be written to, and is not.
+fn from_disk(kernel: &Kernel, parts: &Parts, disk: &Path, append: &str) -> Result<()> {
+    let mut boot = Boot::new(kernel, parts.initrd()?);
+    boot.disks.push(disk.to_owned());
     boot.writable = true;
     boot.append = format!("{append} guest=reread").into();
-    let before = digest(&disk)?;
+    let before = digest(disk)?;
     let ours = boot.run()?;
     let check = || -> Result<()> {
         reached(&ours)?;
-        equal("the disk is as it was", &(digest(&disk)? == before), &true)?;
+        equal("the disk is as it was", &(digest(disk)? == before), &true)?;
         attached(kernel, ours.reported()?)
     };
     check().map_err(|error| ours.failure(&error.to_string()))
@@ -86,9 +113,93 @@ fn attached(kernel: &Kernel, found: &Report) -> Result<()> {
     equal("loop devices", &loops, &expected.iter().map(|line| (*line).to_owned()).collect())
 }
 
+/// Boots an image from a file system that was written to when the power failed, and leaves it just so.
+fn dirty(kernel: &Kernel, kind: FileSystem) -> Result<()> {
+    let parts = make(kernel, &content::guest(kernel)?, &Spec::new(Place::File(kind), Handover::Mounted))?;
+    let held = disk::list(&parts.disk(&[PARTNAME])?)?;
+    // First it is where a boot keeps what it writes: switched off while it is mounted.
+    let spec = Spec { upper: Some(kind), ..Spec::new(Place::Initramfs, Handover::Mounted) };
+    let mut writer = make(kernel, &content::guest(kernel)?, &spec)?;
+    writer.upper = Some(parts.folder.path().join("holder.img"));
+    let mut boot = Boot::new(kernel, writer.initrd()?);
+    let disk = writer.disk(&[])?;
+    boot.disks.push(disk.clone());
+    boot.writable = true;
+    boot.append = "guest=keep".into();
+    let wrote = boot.run()?;
+    equal("kept", &wrote.reported()?.lines("kept").join(" "), &String::new())?;
+    let image = parts.folder.path().join("dirty.img");
+    let partition = held.first().ok_or("no partition on the disk")?;
+    copy_part(&disk, partition.start, partition.bytes, &image)?;
+    let clean = digest(&parts.folder.path().join("holder.img"))?;
+    equal("something was written", &(digest(&image)? != clean), &true)?;
+    let disk = parts.disk_of(&[Partition { name: PARTNAME.into(), uuid: None, image }])?;
+    from_disk(kernel, &parts, &disk, "")
+}
+
+fn copy_part(from: &Path, start: u64, bytes: u64, to: &Path) -> Result<()> {
+    let mut file = std::fs::File::open(from)?;
+    file.seek(SeekFrom::Start(start))?;
+    std::io::copy(&mut file.take(bytes), &mut std::fs::File::create(to)?)?;
+    Ok(())
+}
+
+/// Boots three times from one disk: what the first has written is there in the second, and gone once it is reset.
+fn kept(kernel: &Kernel, kind: FileSystem, mode: Mode) -> Result<()> {
+    let parts = make(kernel, &content_for(kernel, mode)?, &Spec { upper: Some(kind), ..spec_for(mode) })?;
+    let disk = parts.disk(&[PARTNAME])?;
+    let words = ["", "", "initoverlayfs.upper=reset"];
+    for (append, expected) in words.into_iter().zip(["", "written by an earlier boot", ""]) {
+        let mut boot = Boot::new(kernel, parts.initrd()?);
+        boot.disks.push(disk.clone());
+        boot.writable = true;
+        boot.append = format!("{append} guest=keep").into();
+        let ours = boot.run()?;
+        let check = || -> Result<()> {
+            let found = ours.reported()?;
+            equal("kept", &found.lines("kept").join(" "), &expected.to_owned())?;
+            // What was removed from the image is gone for the second boot too, and back for the third.
+            if expected.is_empty() {
+                writable(found)?;
+            }
+            mounts(found, Handover::Mounted)?;
+            record(found)
+        };
+        check().map_err(|error| ours.failure(&error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The image is the final root, what is written to it in memory.
+fn root(kernel: &Kernel) -> Result<()> {
+    let parts = make(kernel, &content_for(kernel, Mode::Root)?, &spec_for(Mode::Root))?;
+    let ours = super::boot(kernel, &parts, Place::Partition, "guest=reread")?;
+    reached(&ours).map_err(|error| ours.failure(&error.to_string()))
+}
+
+fn spec_for(mode: Mode) -> Spec {
+    let next_init = if mode == Mode::Root { "/sbin/init" } else { "/init" };
+    Spec { mode, next_init: next_init.into(), ..Spec::new(Place::Partition, Handover::Mounted) }
+}
+
+/// The guest, in mode root where a distribution has its init.
+fn content_for(kernel: &Kernel, mode: Mode) -> Result<Vec<Entry>> {
+    let mut content = content::guest(kernel)?;
+    if mode == Mode::Root {
+        content.iter_mut().filter(|entry| entry.path == "init").for_each(|entry| entry.path = "usr/sbin/init".into());
+        content.extend([Entry::folder("usr/sbin"), Entry::link("sbin", "usr/sbin")]);
+        content.sort_by(|one, other| one.path.cmp(&other.path));
+    }
+    Ok(content)
+}
+
 /// Boots an image that lies in memory, without a disk.
 fn memory(kernel: &Kernel) -> Result<()> {
-    let parts = make(kernel, &content::guest(kernel)?, &Spec::new(Place::Memory, Handover::Mounted))?;
+    let mut parts = make(kernel, &content::guest(kernel)?, &Spec::new(Place::Memory, Handover::Mounted))?;
+    let can_dax = kernel.name != "arm64-6.1";
+    if !can_dax {
+        without_dax(&mut parts)?;
+    }
     let mut boot = Boot::new(kernel, parts.initrd()?);
     boot.memory_mib = 1024;
     boot.placed = Some((parts.erofs.clone(), ADDRESS));
@@ -96,11 +207,25 @@ fn memory(kernel: &Kernel) -> Result<()> {
     let ours = boot.run()?;
     let check = || -> Result<()> {
         reached(&ours)?;
-        // Read where it lies, where the kernel can: no page of it is cached.
-        let dax = !ours.console.contains("DAX unsupported");
-        equal("DAX", &dax, &(kernel.name != "arm64-6.1"))
+        // Said by a kernel that could, if it does not.
+        equal("without DAX", &ours.console.contains("DAX unsupported"), &false)
     };
     check().map_err(|error| ours.failure(&error.to_string()))
+}
+
+/// A kernel without CONFIG_FS_DAX refuses the option; it reads the memory as it reads a disk.
+fn without_dax(parts: &mut Parts) -> Result<()> {
+    let bytes = parts.member(PLAN)?;
+    let mut plan = plan::open(&bytes)?;
+    let slots = plan.slots.into_iter().map(|mut slot| {
+        if let Source::Partition { options, .. } = &mut slot.source {
+            *options = "";
+        }
+        slot
+    });
+    let mut buffer = vec![0; plan::MAX_BYTES];
+    plan.slots = List::encode(slots, &mut buffer)?;
+    parts.set_plan(&plan)
 }
 
 /// Boots from the one logical unit that is named; another with the same partition is never looked at.
