@@ -5,13 +5,14 @@
 //! demo's probe: its first two lines in the kernel's log say when it started and how much memory was free.
 //!
 //! Words on the kernel command line: `guest=keep` leaves a file for the next boot; `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
-//! `guest=silent` sends no report.
+//! `guest=silent` sends no report; `guest=protect` turns fs-verity on and ends.
 #![no_std]
 #![no_main]
 
 mod content;
 mod place;
 mod port;
+mod protect;
 mod report;
 mod sections;
 mod start;
@@ -51,6 +52,12 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     sections::devices(&mut report, &place::Place::sysfs());
     if sections::asked(&proc, b"guest=keep") {
         sections::kept(&mut report);
+    }
+    if sections::asked(&proc, b"guest=protect") {
+        match protect::protect() {
+            Ok(()) => end("protected"),
+            Err(errno) => say(format_args!("guest: not protected: {errno}")),
+        }
     }
     if sections::asked(&proc, b"guest=silent") {
         end("no report wanted");

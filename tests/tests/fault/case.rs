@@ -43,6 +43,8 @@ pub enum Where {
     ModularPartition,
     /// On a partition, with the kernel that trusts the tests' key.
     Trusting,
+    /// The image as a file, with the same kernel, whose drivers are built in.
+    TrustingHolder,
     /// On a partition, with every kernel that takes a disk while it runs (`CONFIG_HOTPLUG_PCI_PCIE`; Debian's armmp and the
     /// tuned kernel are without).
     HotPlug,
@@ -63,6 +65,7 @@ impl Where {
             Where::Modular => kernel != "arm64-tuned",
             Where::Pci => !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
             Where::ModularPartition => place == Place::Partition && kernel != "arm64-tuned",
+            Where::TrustingHolder => place.holder().is_some() && kernel == "arm64-tuned",
             Where::Trusting => place == Place::Partition && kernel == "arm64-tuned",
             Where::LongLine => kernel != "x86_64-6.1",
             Where::HotPlug => place == Place::Partition && !matches!(kernel, "arm64-tuned" | "armv7-6.1"),

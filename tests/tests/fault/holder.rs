@@ -8,6 +8,8 @@ use imagegen::board::FileSystem;
 use imagegen::disk::Partition;
 use imagegen::filesystem;
 use std::path::{Path, PathBuf};
+use tests::boot::Boot;
+use tests::cpio::archive;
 use tests::image::{PARTNAME, PLAN, Parts};
 use tests::place::{FILE_PATH, debugfs};
 use tests::{Result, content, equal};
@@ -16,6 +18,7 @@ const ENOENT: u32 = 2;
 const EIO: u32 = 5;
 const ENODEV: u32 = 19;
 const EINVAL: u32 = 22;
+const EKEYREJECTED: u32 = 129;
 const NAME: &str = "boot/initoverlayfs.erofs";
 
 /// The holding file system of `parts`, changed, on a disk.
@@ -140,6 +143,38 @@ pub fn wrong_root_hash(on: &On) -> Result<Scene> {
     let mut made = verified_content(on, &content::guest(&on.kernel)?, 0)?;
     made.want_root_hash([7; 32])?;
     Ok(Scene::new(on, made.parts, refused(Verity, "image does not match its root hash", EIO)))
+}
+
+/// A file that its file system verifies: the plan knows the digest, as imagegen works it out. A first boot turns that on.
+pub fn fs_verity(on: &On) -> Result<Scene> {
+    protected(on, false, Expected::Boots)
+}
+
+/// The digest of another file.
+pub fn wrong_digest(on: &On) -> Result<Scene> {
+    protected(on, true, refused(Verity, "file has another fs-verity digest", EKEYREJECTED))
+}
+
+fn protected(on: &On, wrong: bool, expected: Expected) -> Result<Scene> {
+    let mut parts = on.parts()?;
+    let mut digest = imagegen::verity::digest(&parts.erofs)?.to_vec();
+    digest[0] ^= u8::from(wrong);
+    // Outlives whatever lifetime a slot has.
+    let digest: &'static [u8] = digest.leak();
+    change_slot(&mut parts, |slot| slot.image = Image::Digest(digest))?;
+    let scene = scene(on, parts, expected, |holder| debugfs(holder, "feature verity\n"))?.with(b"guest=reread");
+    let Disk::File(path) = scene.disk.clone() else { return Err("no disk".into()) };
+    let first = scene.parts.folder.path().join("first");
+    std::fs::write(&first, archive(&content::guest(&on.kernel)?))?;
+    let mut boot = Boot::new(&on.kernel, first);
+    boot.disks.push(path);
+    boot.writable = true;
+    boot.append = "guest=protect".into();
+    let outcome = boot.run()?;
+    if !outcome.console.contains("protected") || outcome.console.contains("not protected") {
+        return Err(outcome.failure("fs-verity was not turned on"));
+    }
+    Ok(if wrong { scene } else { scene.and(crate::verity::read_whole) })
 }
 
 /// The plan knows the file's digest, and the file system does not hold it against anything.

@@ -22,6 +22,7 @@ mod verity;
 
 use case::Where::{
     Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting,
+    TrustingHolder,
 };
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
@@ -221,6 +222,8 @@ const FAULTS: &[Fault] = &[
     fault("holder_never_comes", Holder, holder::never),
     fault("holder_of_a_file_with_a_root_hash", Holder, holder::root_hash),
     fault("holder_of_a_file_with_a_wrong_root_hash", Holder, holder::wrong_root_hash),
+    fault("fs_verity", TrustingHolder, holder::fs_verity),
+    fault("fs_verity_of_another_file", TrustingHolder, holder::wrong_digest),
     fault("fs_verity_not_enabled", Holder, holder::no_fs_verity),
     fault("clock_at_1970", Everywhere, machine::clock_at_1970),
     fault("watchdog_ends_a_hang", Pci, machine::watchdog_ends_a_hang),
