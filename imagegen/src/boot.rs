@@ -4,13 +4,14 @@ pub mod console;
 pub mod qemu;
 
 use crate::manifest::{self, Machine, Manifest};
-use crate::{Error, Result};
+use crate::{Error, Result, memory};
 use console::{Log, Parser};
 use nix::sys::termios::{self, SetArg, Termios};
 use qemu::{Clock, Disk, End, Qemu, Running};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the next init is watched after it was started: its refusal would follow at once.
@@ -51,8 +52,8 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         append.push(&options.append);
     }
     let has_disk = manifest.outputs.contains_key(manifest::DISK);
-    let disks = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: false });
-    Ok(Qemu {
+    let disks = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: machine.writes });
+    let mut qemu = Qemu {
         program: machine.program.clone(),
         machine: machine.machine.clone(),
         cpu: machine.cpu.clone().unwrap_or_default(),
@@ -68,7 +69,14 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         flash: Vec::new(),
         extra: machine.arguments.iter().map(OsString::from).collect(),
         keyboard: false,
-    })
+        files: None,
+    };
+    if let Some(manifest::InMemory { address, file }) = &machine.in_memory {
+        let files = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        memory::attach(&mut qemu, *address, &folder.join(file), files.path())?;
+        qemu.files = Some(Arc::new(files));
+    }
+    Ok(qemu)
 }
 
 fn machine(manifest: &Manifest) -> Result<&Machine> {
@@ -215,6 +223,8 @@ mod tests {
             console: "ttyAMA0".into(),
             append: String::new(),
             arguments: Vec::new(),
+            writes: false,
+            in_memory: None,
         });
         manifest.write(folder.path()).unwrap();
         folder

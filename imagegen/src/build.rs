@@ -2,25 +2,23 @@
 //! put in the output's place.
 
 mod images;
+mod media;
 mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, Device, Holds, ImageName, Source};
+use crate::board::{self, Board, ImageName, Overlay, Source};
 use crate::boot::qemu::Transport;
 use crate::initramfs::{Body, Initramfs};
 use crate::manifest::{self, Machine, Manifest, Module};
 use crate::plan::{self, ResolvedPlan};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
-use crate::{Error, Result, disk, input, modules};
+use crate::{Error, Result, input, modules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-
-/// Name of a partition where the board does not give one.
-const PARTITION_NAME: &str = "initoverlayfs";
 
 /// What to build from.
 #[derive(Clone, Debug)]
@@ -77,8 +75,9 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
     manifest.note_file(folder, manifest::INITRAMFS)?;
     if board.qemu.is_some() {
-        write_disk(&board, main.uuid, folder, &mut manifest)?;
+        media::write_disk(&board, request, main.uuid, folder, &mut manifest)?;
     }
+    media::write_memory(&board, folder, &mut manifest)?;
     if let Some(kernel) = &request.kernel {
         let to = folder.join(manifest::KERNEL);
         std::fs::copy(kernel, to).map_err(Error::io("copy", kernel))?;
@@ -160,33 +159,6 @@ fn write_initramfs(
     verify::initramfs(&archive, &path, folder)
 }
 
-/// One partition for every different one the board wants. Devices that no GPT names were refused with the board.
-fn partitions(board: &Board, folder: &Path) -> Result<Vec<disk::Partition>> {
-    let partition = |wanted: board::Partition<'_>| {
-        let Holds::Image(image) = wanted.holds else {
-            let what = format!("disk.img: no file system for {}", wanted.device);
-            return Err(Error::failed(what, "this imagegen writes bare images alone: drop [qemu]"));
-        };
-        Ok(disk::Partition {
-            name: if let Device::PartName(name) = wanted.device { name.clone() } else { PARTITION_NAME.to_owned() },
-            uuid: if let Device::PartUuid(uuid) = wanted.device { Some(*uuid) } else { None },
-            image: folder.join(images::file(image)),
-        })
-    };
-    board::partitions(&board.slots, &board.overlay).into_iter().map(partition).collect()
-}
-
-fn write_disk(board: &Board, uuid: [u8; 16], folder: &Path, manifest: &mut Manifest) -> Result<()> {
-    let partitions = partitions(board, folder)?;
-    if partitions.is_empty() {
-        return Ok(());
-    }
-    let progress = Progress::start("writing disk", None);
-    let summary = disk::write(&folder.join(manifest::DISK), &uuid, &partitions, &mut |bytes| progress.set(bytes))?;
-    manifest.note(manifest::DISK, summary.bytes, summary.sha256);
-    Ok(())
-}
-
 fn input_entry(tree: &Tree) -> manifest::Input {
     let mut seen = BTreeSet::new();
     let size = |node: &Node| match &node.kind {
@@ -235,6 +207,8 @@ fn describe(board: &Board, tree: &Tree, plan: &ResolvedPlan) -> Result<Manifest>
         console: qemu.console.clone(),
         append: qemu.append.clone(),
         arguments: qemu.arguments.clone(),
+        writes: matches!(board.overlay, Overlay::Partition(_)),
+        in_memory: None,
     });
     Ok(manifest)
 }

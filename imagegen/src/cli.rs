@@ -60,6 +60,57 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Sign an image's root hash with a key of the kernel's keyring; an older signature is replaced.
+    #[command(
+        after_help = "A folder's disk.img and manifest.json are brought up to date. A key in a token needs OpenSSL's provider \
+                      `pkcs11`, or with --engine its engine (Debian: pkcs11-provider, libengine-pkcs11-openssl).\n\n\
+                      Example: imagegen sign out --key images.key --certificate images.pem\n         \
+                      imagegen sign out --key 'pkcs11:token=keys;object=images' --certificate images.pem"
+    )]
+    Sign {
+        /// Image with a trailer, or folder that `build` made.
+        image: PathBuf,
+        /// Private key: a file in PEM, or a pkcs11: URI.
+        #[arg(long, value_name = "KEY")]
+        key: OsString,
+        /// Certificate of that key, in PEM.
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
+        /// OpenSSL provider that has the key [default: pkcs11 for a URI].
+        #[arg(long, value_name = "NAME")]
+        provider: Option<OsString>,
+        /// OpenSSL engine that has the key, where there is no provider.
+        #[arg(long, value_name = "NAME", conflicts_with = "provider")]
+        engine: Option<OsString>,
+    },
+    /// Hold an image against its hash tree, and against what is known of it; a line for each check that it passes.
+    #[command(after_help = "Without --root-hash or --certificate this finds damage, not forgery.\n\n\
+                      Example: imagegen verify /dev/disk/by-partlabel/initoverlayfs_a --certificate images.pem")]
+    Verify {
+        /// Image, partition, or folder that `build` made.
+        image: PathBuf,
+        /// Certificate of the key that must have signed it, in PEM.
+        #[arg(long, value_name = "FILE")]
+        certificate: Option<PathBuf>,
+        /// Root hash that it must have.
+        #[arg(long, value_name = "HEX", value_parser = root_hash)]
+        root_hash: Option<[u8; 32]>,
+    },
+    /// Put an image where a board boots it from: a partition, which must not be in use, or a file.
+    #[command(
+        after_help = "A power cut leaves the old image, the new one or, in a partition, none: keep another slot that boots.\n\n\
+                      Example: imagegen install out --to /dev/disk/by-partlabel/initoverlayfs_b"
+    )]
+    Install {
+        /// Image, or folder that `build` made.
+        image: PathBuf,
+        /// Partition, or file: a new one, or one to replace.
+        #[arg(long, value_name = "TARGET")]
+        to: PathBuf,
+        /// Write into the file that is there as into a partition.
+        #[arg(long)]
+        raw: bool,
+    },
     /// Boot a folder in QEMU; exit status 0 if the next init ran. Ctrl-A X ends it.
     #[command(after_help = "Example: imagegen boot out --deterministic --append quiet")]
     Boot {
@@ -139,6 +190,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// 32 bytes in hexadecimal.
+fn root_hash(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || format!("{text:?} is no SHA-256 root hash: give 64 hexadecimal digits");
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(wrong());
+    }
+    let pairs = (0..64).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2).unwrap_or_default(), 16));
+    let bytes: Vec<u8> = pairs.collect::<Result<_, _>>().map_err(|_| wrong())?;
+    bytes.try_into().map_err(|_| wrong())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +209,14 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn root_hashes_have_64_digits() {
+        assert_eq!(root_hash(&"0aF0".repeat(16)), Ok([[0x0A, 0xF0]; 16].as_flattened().try_into().unwrap()));
+        for wrong in [String::new(), "0".repeat(63), "0".repeat(65), "g".repeat(64), "+1".repeat(32), "ä".repeat(32)] {
+            assert!(root_hash(&wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

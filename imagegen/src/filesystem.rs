@@ -25,17 +25,6 @@ const FAT_FILE: u64 = (4 << 30) - 1;
 const EXT4_FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,\
                              large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
-/// Mount options with which nothing is written to a file system mounted read-only, its journal not replayed
-/// (Documentation/filesystems of Linux 6.12). FAT has no journal.
-pub const fn without_replay(kind: FileSystem) -> &'static str {
-    match kind {
-        FileSystem::Ext4 => "noload",
-        FileSystem::Vfat => "",
-        FileSystem::F2fs | FileSystem::Xfs => "norecovery",
-        FileSystem::Btrfs => "rescue=nologreplay",
-    }
-}
-
 /// The least size in bytes that surely holds `content` bytes in a few files: the tools' own minima, journals and reserves of
 /// e2fsprogs 1.47, dosfstools 4.2, f2fs-tools 1.15, xfsprogs 6.1 and btrfs-progs 6.2.
 pub fn least(kind: FileSystem, content: u64) -> u64 {

@@ -4,6 +4,7 @@
 mod show;
 
 use crate::tree::{Node, NodeKind};
+use crate::verity::Image;
 use crate::{Error, Result, disk, erofs, input, manifest};
 use bootstrap::{plan, record};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         }
         (What::Plan, None) => show_plan(path, options.json)?,
         (What::Record, None) => show_record(path, options.json)?,
-        (What::Erofs, None) => show::files(&erofs::list(path)?, options.json),
+        (What::Erofs, None) => show_erofs(path, options.json)?,
         (What::Disk, None) => show_disk(path, options.json)?,
         (What::Manifest, None) => show_manifest(path, options.json)?,
         (What::Archive, None) => show_archive(path, options.json)?,
@@ -109,6 +110,16 @@ fn show_record(path: &Path, as_json: bool) -> Result<String> {
     let bytes = sealed(path, record::MAX_BYTES)?;
     let record = record::open(&bytes).map_err(|error| refused(path, error))?;
     if as_json { json_text(&record) } else { Ok(show::record(&record)) }
+}
+
+fn show_erofs(path: &Path, as_json: bool) -> Result<String> {
+    let image = Image::open(path)?;
+    let files = erofs::list(path)?;
+    if as_json {
+        json_text(&show::image_json(&image, &files))
+    } else {
+        Ok(show::image(&image) + &show::files(&files, false))
+    }
 }
 
 fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
@@ -225,6 +236,32 @@ mod tests {
         bytes[20] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(shown(&path, &Options::default()).unwrap_err().what.contains("CRC"));
+    }
+
+    #[test]
+    fn an_image_says_what_verifies_it() {
+        use crate::verity;
+        let folder = tempfile::tempdir().unwrap();
+        let (content, path) = (folder.path().join("content"), folder.path().join("image"));
+        std::fs::create_dir(&content).unwrap();
+        let made = std::process::Command::new("mkfs.erofs").args(["--quiet", "-T0"]).args([&path, &content]).status();
+        assert!(made.unwrap().success());
+        let json =
+            || -> Value { serde_json::from_str(&shown(&path, &Options { cat: None, json: true }).unwrap()).unwrap() };
+        assert!(shown(&path, &Options::default()).unwrap().starts_with("drwx"));
+        assert!(json()["verity"].is_null() && json()["version"] == 0);
+        verity::set_version(&path, 7).unwrap();
+        let summary = verity::append(&path, &verity::Options { fec_roots: 2 }).unwrap();
+        let root_hash = manifest::hex(&summary.root_hash);
+        let start = format!("version 7\nroot hash {root_hash}, not signed, error correction with 2 roots\ndrwx");
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(text.starts_with(&start), "{text}");
+        let verity = &json()["verity"];
+        assert_eq!(
+            (&verity["root_hash"], &verity["signed"], &verity["fec_roots"]),
+            (&json!(root_hash), &json!(false), &json!(2))
+        );
+        assert!(json()["version"] == 7 && json()["files"][0]["path"] == "/");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Command, Machine, Source};
 use imagegen::progress::Progress;
-use imagegen::{Error, atomic, board, boot, build, fakeroot, inspect, measure, report};
+use imagegen::{
+    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, sign, verify,
+};
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, Write};
@@ -65,6 +67,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Inspect { file, cat, json } => {
             inspect::run(&file, &inspect::Options { cat, json }, &mut io::stdout().lock())?;
+        }
+        Command::Sign { image, key, certificate, provider, engine } => {
+            let signed = sign::run(&image, &sign::Signer { key, certificate, provider, engine })?;
+            print(&format!("signed root hash {}\n", manifest::hex(&signed.summary.root_hash)))?;
+        }
+        Command::Verify { image, certificate, root_hash } => {
+            verify::run(&image, &verify::Options { certificate, root_hash }, &mut io::stdout().lock())?;
+        }
+        Command::Install { image, to, raw } => {
+            let bytes = install::run(&image, &to, raw)?;
+            print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
         Command::Boot { machine, deterministic } => {
             let log = boot::run(&machine.dir, &options(&machine, deterministic))?;

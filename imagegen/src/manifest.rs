@@ -124,6 +124,20 @@ pub struct Machine {
     pub append: String,
     /// Further arguments of QEMU.
     pub arguments: Vec<String>,
+    /// Whether the machine writes to its disk: what it keeps there.
+    pub writes: bool,
+    /// What lies in its memory from the start.
+    pub in_memory: Option<InMemory>,
+}
+
+/// A file of the folder in the machine's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InMemory {
+    /// Physical address of its first byte.
+    pub address: u64,
+    /// Its name.
+    pub file: String,
 }
 
 impl Manifest {

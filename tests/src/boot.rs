@@ -123,6 +123,7 @@ impl<'k> Boot<'k> {
             flash: self.flash.clone(),
             extra: self.extra.clone(),
             keyboard: false,
+            files: None,
         }
     }
 

@@ -81,11 +81,7 @@ impl Place {
 
     /// As the plan has it; `wanted` is the partition's device.
     pub fn source(self, wanted: Wanted<'_>) -> Source<'_> {
-        let holder = |kind: FileSystem| Holder {
-            device: wanted.clone(),
-            kind: kind.name(),
-            options: filesystem::without_replay(kind),
-        };
+        let holder = |kind: FileSystem| Holder { device: wanted.clone(), kind: kind.name(), options: kind.no_replay() };
         match self {
             Place::Partition => Source::Partition { device: wanted, options: "" },
             Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
@@ -154,8 +150,7 @@ pub fn debugfs(image: &Path, commands: &str) -> Result<()> {
     let script = tempfile::NamedTempFile::new()?;
     std::fs::write(script.path(), commands)?;
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output =
-        Command::new("debugfs").env("PATH", path).args(["-w", "-f"]).arg(script.path()).arg(image).output()?;
+    let output = Command::new("debugfs").env("PATH", path).args(["-w", "-f"]).arg(script.path()).arg(image).output()?;
     // Its exit status does not say whether a command failed.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     match said.lines().find(|line| !line.is_empty() && !line.starts_with("debugfs ")) {

@@ -143,6 +143,8 @@ pub(crate) struct Slot {
     pub(crate) file: Option<AbsolutePath>,
     /// Memory: physical address of the image, a multiple of 2 MiB.
     pub(crate) address: Option<Address>,
+    /// Memory: physical address at which the board's RAM begins; the kernel is told to end below the image.
+    pub(crate) ram_start: Option<Address>,
     /// Which image of a build it holds (default main).
     pub(crate) image: Option<ImageName>,
     /// The image must be exactly the one this plan was built with (default true; method signature: false).

@@ -45,6 +45,8 @@ pub enum Source {
         device: Wanted,
         /// Physical address of its first byte, a multiple of 2 MiB.
         address: u64,
+        /// Physical address at which RAM begins.
+        ram_start: u64,
     },
     /// EROFS file in the mini-initramfs. At most one slot of a board.
     Initramfs,

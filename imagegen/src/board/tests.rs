@@ -115,7 +115,8 @@ fn with_slots(slots: &str) -> String {
 
 const FILE: &str =
     "[[slot]]\nname = \"f\"\nsource = \"file\"\npartname = \"d\"\nfilesystem = \"ext4\"\nfile = \"/a.erofs\"\n";
-const MEMORY: &str = "[[slot]]\nname = \"m\"\nsource = \"memory\"\naddress = \"0xa0000000\"\n";
+const MEMORY: &str =
+    "[[slot]]\nname = \"m\"\nsource = \"memory\"\naddress = \"0xa0000000\"\nram-start = \"0x40000000\"\n";
 const OSTREE: &str = "[[slot]]\nname = \"o\"\nsource = \"ostree\"\npartname = \"d\"\nfilesystem = \"btrfs\"\n";
 const INITRAMFS: &str = "[[slot]]\nname = \"i\"\nsource = \"initramfs\"\n";
 
@@ -128,7 +129,11 @@ fn every_source_is_taken_with_its_keys() {
     let sources = |text: &str| good(&with_slots(text)).slots.into_iter().map(|slot| slot.source).collect::<Vec<_>>();
     let path = FilePath::At("/a.erofs".into());
     assert_eq!(sources(FILE), [Source::File { holder: ext4(Device::PartName("d".into())), path }]);
-    let memory = |name: &str| Source::Memory { device: wanted(Device::Path(name.into())), address: 0xa000_0000 };
+    let memory = |name: &str| Source::Memory {
+        device: wanted(Device::Path(name.into())),
+        address: 0xa000_0000,
+        ram_start: 1 << 30,
+    };
     assert_eq!(sources(MEMORY), [memory("pmem0")]);
     assert_eq!(sources(&format!("{MEMORY}path = \"pmem3\"\n")), [memory("pmem3")]);
     let holder = Holder { kind: FileSystem::Btrfs, ..ext4(Device::PartName("d".into())) };

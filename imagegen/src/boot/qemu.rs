@@ -8,7 +8,9 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Name of the virtio-serial port a guest under test answers on.
 pub const TEST_PORT: &str = "org.initoverlayfs.test";
@@ -95,6 +97,8 @@ pub struct Qemu {
     pub extra: Vec<OsString>,
     /// Whether the terminal's keys go to the guest (Ctrl-A X ends it).
     pub keyboard: bool,
+    /// A folder of files that it needs while it runs.
+    pub files: Option<Arc<TempDir>>,
 }
 
 /// How watching a console ended.
@@ -296,6 +300,7 @@ pub(crate) mod tests {
             flash: Vec::new(),
             extra: vec!["-semihosting".into()],
             keyboard: false,
+            files: None,
         }
     }
 

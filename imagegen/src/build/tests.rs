@@ -1,6 +1,6 @@
 use super::*;
 use crate::board::Architecture;
-use crate::elf;
+use crate::{disk, elf};
 use std::fs;
 
 const BOARD: &str = r#"

@@ -1,8 +1,9 @@
 //! How things look: files as `ls -l` shows them, records and manifests as tables.
 
 use crate::boot::console::milliseconds;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, hex};
 use crate::tree::{Node, NodeKind};
+use crate::verity::Image;
 use bootstrap::record::Record;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -39,6 +40,34 @@ pub(super) fn files(entries: &[(Vec<u8>, Node)], as_json: bool) -> String {
     text
 }
 
+/// What an image says of itself in front of its files: nothing where it has neither version nor trailer.
+pub(super) fn image(image: &Image) -> String {
+    let mut text = if image.version == 0 { String::new() } else { format!("version {}\n", image.version) };
+    if let Some(attached) = &image.attached {
+        let signed = if attached.signature.is_empty() { "not signed" } else { "signed" };
+        let _ = write!(text, "root hash {}, {signed}", hex(&attached.summary.root_hash));
+        if let Some(fec) = attached.summary.fec {
+            let _ = write!(text, ", error correction with {} roots", fec.roots);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The same and the files, as JSON.
+pub(super) fn image_json(image: &Image, files: &[(Vec<u8>, Node)]) -> Value {
+    let verity = image.attached.as_ref().map(|attached| {
+        let summary = &attached.summary;
+        json!({
+            "root_hash": hex(&summary.root_hash), "salt": hex(&summary.salt), "hash_start": summary.hash_start,
+            "bytes": summary.bytes, "signed": !attached.signature.is_empty(),
+            "fec_roots": summary.fec.map_or(0, |fec| fec.roots),
+        })
+    });
+    let files: Vec<Value> = files.iter().map(|(path, node)| file_json(path, node)).collect();
+    json!({ "bytes": image.data_bytes, "version": image.version, "verity": verity, "files": files })
+}
+
 /// Names may hold anything; a terminal must not obey it.
 fn printable(bytes: &[u8]) -> String {
     let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
@@ -52,7 +81,7 @@ fn file_json(path: &[u8], node: &Node) -> Value {
     });
     let extra = match &node.kind {
         NodeKind::File(content) => {
-            json!({"bytes": content.size, "sha256": crate::manifest::hex(&content.sha256)})
+            json!({"bytes": content.size, "sha256": hex(&content.sha256)})
         }
         NodeKind::Symlink(target) => json!({"target": text(target)}),
         NodeKind::CharDevice(major, minor) | NodeKind::BlockDevice(major, minor) => {
@@ -63,7 +92,7 @@ fn file_json(path: &[u8], node: &Node) -> Value {
     if let (Value::Object(entry), Value::Object(extra)) = (&mut entry, extra) {
         entry.extend(extra);
         let xattrs = node.xattrs.iter();
-        let xattrs = xattrs.map(|(name, value)| (text(name).into_owned(), crate::manifest::hex(value).into()));
+        let xattrs = xattrs.map(|(name, value)| (text(name).into_owned(), hex(value).into()));
         let xattrs: serde_json::Map<String, Value> = xattrs.collect();
         if !xattrs.is_empty() {
             entry.insert("xattrs".to_owned(), Value::Object(xattrs));

@@ -40,6 +40,7 @@ fn qemu(program: &str, cpu: &str) -> Qemu {
         flash: Vec::new(),
         extra: Vec::new(),
         keyboard: false,
+        files: None,
     }
 }
 

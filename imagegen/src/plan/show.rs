@@ -126,7 +126,7 @@ impl ResolvedPlan {
             Source::File { holder, path: FilePath::Ostree } => {
                 format!("file of the OSTree deployment on {}", HolderWords(holder))
             }
-            Source::Memory { device, address } => {
+            Source::Memory { device, address, .. } => {
                 let dax =
                     if self.verity.maps(&slot.source) { "through dm-verity, without DAX" } else { "mapped by DAX" };
                 format!("memory at {address:#x}, {dax}, {}", DeviceWords(device))

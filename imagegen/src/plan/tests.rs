@@ -216,7 +216,7 @@ fn sealed_plan_opens_as_what_was_resolved() {
 /// A board with one slot of each source, and an upper directory that is kept.
 fn every_source() -> Board {
     let holder = |name: &str, kind| Holder { device: wanted(name), kind };
-    let memory = Source::Memory { device: wanted("pmem"), address: 0xa000_0000 };
+    let memory = Source::Memory { device: wanted("pmem"), address: 0xa000_0000, ram_start: 1 << 30 };
     let lun = Wanted { lun: Some("0:0:0:1".into()), ..wanted("ufs") };
     let file = Source::File { holder: holder("data", FileSystem::Xfs), path: FilePath::At("/a.erofs".into()) };
     let ostree = Source::File { holder: holder("root", FileSystem::Ext4), path: FilePath::Ostree };

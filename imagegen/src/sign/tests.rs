@@ -73,11 +73,11 @@ fn another_key_of_the_same_name_is_no_match() {
         assert!(error.exit_status() == 2 && error.what.contains(what), "{error}");
         assert!(fs::read(&path).unwrap() == before);
     };
-    refused(&Signer { key: second.key.clone(), ..first.clone() }, "is not the certificate of");
-    refused(&Signer { key: first.certificate.clone().into(), ..first.clone() }, "cannot sign with");
+    refused(&Signer { key: second.key.clone(), ..first.clone() }, "is not the certificate of the key");
+    refused(&Signer { key: first.certificate.clone().into(), ..first.clone() }, "openssl cannot sign: ");
     refused(&Signer { key: "none.key".into(), ..first.clone() }, "none.key");
     refused(&Signer { certificate: "none.pem".into(), ..first.clone() }, "none.pem");
-    refused(&Signer { certificate: first.key.clone().into(), ..first.clone() }, "cannot sign with");
+    refused(&Signer { certificate: first.key.clone().into(), ..first.clone() }, "openssl cannot sign: ");
     // The name in the certificate becomes part of the signature.
     let long = signer(&folder, "long", ELLIPTIC, &format!("/OU={}", "x".repeat(60)).repeat(60));
     refused(&long, "does not fit");
@@ -112,6 +112,19 @@ fn a_key_in_a_token_is_left_to_openssl() {
     assert_eq!(options(signer(uri, None, Some("pkcs11"))).unwrap(), "-engine pkcs11 -keyform engine");
     assert_eq!(options(signer("0x81000001", Some("tpm2"), None)).unwrap(), "-provider tpm2 -provider default");
     assert!(options(signer("none.key", None, None)).is_err());
+}
+
+#[test]
+fn a_token_that_cannot_be_reached_is_an_error_without_its_pin() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = signer(&folder, "a", ELLIPTIC, "/CN=a");
+    let token = Signer { key: "pkcs11:object=none;pin-value=1234".into(), ..signer };
+    let none = Some("none".into());
+    for token in [Signer { provider: none.clone(), ..token.clone() }, Signer { engine: none, ..token }] {
+        let error = openssl::sign(&[0; 32], &token).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("none"), "{error}");
+        assert!(!error.what.contains("1234"), "{error}");
+    }
 }
 
 #[test]

@@ -27,8 +27,12 @@ const HALTED: Duration = Duration::from_secs(2);
 pub enum Where {
     /// With every kernel and source.
     Everywhere,
+    /// With every kernel, the image on a partition or in the mini-initramfs.
+    Bare,
     /// With every kernel, the image on a partition.
     Partition,
+    /// With every kernel, the image as a file on ext4.
+    Holder,
     /// With every kernel, the image in the mini-initramfs.
     Initramfs,
     /// With every kernel that needs modules.
@@ -52,6 +56,8 @@ impl Where {
     pub fn holds(self, kernel: &str, place: Place) -> bool {
         match self {
             Where::Everywhere => true,
+            Where::Bare => matches!(place, Place::Partition | Place::Initramfs),
+            Where::Holder => place.holder().is_some(),
             Where::Partition => place == Place::Partition,
             Where::Initramfs => place == Place::Initramfs,
             Where::Modular => kernel != "arm64-tuned",
@@ -181,7 +187,7 @@ pub struct Scene {
 impl Scene {
     /// `parts` from a disk with the image, if it is not in the mini-initramfs.
     pub fn new(on: &On, parts: Parts, expected: Expected) -> Self {
-        let disk = if on.place == Place::Partition { Disk::Image } else { Disk::None };
+        let disk = if on.place == Place::Initramfs { Disk::None } else { Disk::Image };
         Scene { parts, disk, append: Vec::new(), change: None, waits_ms: DEADLINE_MS, expected, check: None }
     }
 

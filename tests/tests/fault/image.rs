@@ -95,7 +95,7 @@ pub fn cut(on: &On, length: Option<usize>) -> Result<Scene> {
         Ok(())
     })?;
     let cause = match (length, on.place) {
-        (Some(0..=SUPERBLOCK), Place::Initramfs) => "shorter than an EROFS superblock",
+        (Some(0..=SUPERBLOCK), Place::Initramfs | Place::File(_)) => "shorter than an EROFS superblock",
         (Some(0..=SUPERBLOCK), Place::Partition) => "no EROFS superblock",
         _ => "EROFS image is truncated",
     };

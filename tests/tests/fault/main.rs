@@ -9,6 +9,7 @@ mod case;
 mod command_line;
 mod device;
 mod extras;
+mod holder;
 mod image;
 mod machine;
 mod modules;
@@ -19,10 +20,13 @@ mod slots;
 mod start;
 mod verity;
 
-use case::Where::{Everywhere, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting};
+use case::Where::{
+    Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting,
+};
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
 use image::field;
+use imagegen::board::FileSystem;
 use libtest_mimic::{Arguments, Trial};
 use slots::Bad;
 use tests::cpio::Entry;
@@ -32,7 +36,7 @@ use verity::Signer;
 
 /// Kernels of the matrix; one that is missing fails every boot on it.
 const KERNELS: [&str; 6] = ["arm64-6.1", "arm64-6.12", "arm64-7", "armv7-6.1", "arm64-tuned", "x86_64-6.1"];
-const PLACES: [Place; 2] = [Place::Partition, Place::Initramfs];
+const PLACES: [Place; 3] = [Place::Partition, Place::Initramfs, Place::File(FileSystem::Ext4)];
 /// Kernels of a plain run in turn: the tuned one boots fastest, so the others have a fault in 24 each, and all that need modules.
 const TURN: [&str; 24] = {
     let mut turn = ["arm64-tuned"; 24];
@@ -177,20 +181,20 @@ const FAULTS: &[Fault] = &[
     fault("extras_folder_over_file", Everywhere, extras::folder_over_file),
     fault("extras_too_deep", Everywhere, extras::too_deep),
     fault("extras_larger_than_the_upper", Everywhere, extras::larger_than_the_upper),
-    fault("slot_missing", Everywhere, |on| slots::first_bad(on, Bad::Missing)),
+    fault("slot_missing", Bare, |on| slots::first_bad(on, Bad::Missing)),
     fault("slot_twice", Partition, |on| slots::first_bad(on, Bad::Twice)),
-    fault("slot_of_zeros", Everywhere, |on| slots::first_bad(on, Bad::Zeros)),
-    fault("slot_cut", Everywhere, |on| slots::first_bad(on, Bad::Cut)),
-    fault("slot_unfinished", Everywhere, |on| slots::first_bad(on, Bad::Unfinished)),
-    fault("slot_of_another_image", Everywhere, |on| slots::first_bad(on, Bad::Another)),
-    fault("slot_with_a_wrong_checksum", Everywhere, |on| slots::first_bad(on, Bad::Checksum)),
-    fault("slot_without_a_next_init", Everywhere, |on| slots::first_bad(on, Bad::NoInit)),
-    fault("slot_with_no_executable_init", Everywhere, |on| slots::first_bad(on, Bad::NotExecutable)),
-    fault("slots_both_missing", Everywhere, |on| slots::both_bad(on, Bad::Missing)),
-    fault("slots_both_without_a_next_init", Everywhere, |on| slots::both_bad(on, Bad::NoInit)),
-    fault("slot_named_by_the_bootloader", Everywhere, slots::named),
-    fault("slot_named_but_unknown", Everywhere, slots::named_unknown),
-    fault("slot_refused_after_the_switch", Everywhere, slots::no_way_back),
+    fault("slot_of_zeros", Bare, |on| slots::first_bad(on, Bad::Zeros)),
+    fault("slot_cut", Bare, |on| slots::first_bad(on, Bad::Cut)),
+    fault("slot_unfinished", Bare, |on| slots::first_bad(on, Bad::Unfinished)),
+    fault("slot_of_another_image", Bare, |on| slots::first_bad(on, Bad::Another)),
+    fault("slot_with_a_wrong_checksum", Bare, |on| slots::first_bad(on, Bad::Checksum)),
+    fault("slot_without_a_next_init", Bare, |on| slots::first_bad(on, Bad::NoInit)),
+    fault("slot_with_no_executable_init", Bare, |on| slots::first_bad(on, Bad::NotExecutable)),
+    fault("slots_both_missing", Bare, |on| slots::both_bad(on, Bad::Missing)),
+    fault("slots_both_without_a_next_init", Bare, |on| slots::both_bad(on, Bad::NoInit)),
+    fault("slot_named_by_the_bootloader", Bare, slots::named),
+    fault("slot_named_but_unknown", Bare, slots::named_unknown),
+    fault("slot_refused_after_the_switch", Bare, slots::no_way_back),
     fault("policy_reboot", Everywhere, policy::reboot),
     fault("policy_power_off", Everywhere, policy::power_off),
     fault("policy_halt", Everywhere, policy::halt),
@@ -205,6 +209,19 @@ const FAULTS: &[Fault] = &[
     fault("disk_with_an_unreadable_file", Partition, machine::file_unreadable),
     fault("disk_that_is_slow", Partition, machine::slow_disk),
     fault("disks_with_600_partitions", Partition, machine::flood),
+    fault("holder_of_another_kind", Holder, holder::another_kind),
+    fault("holder_corrupt", Holder, holder::corrupt),
+    fault("holder_with_a_dirty_journal", Holder, holder::dirty_journal),
+    fault("holder_with_orphans", Holder, holder::orphans),
+    fault("holder_without_the_file", Holder, holder::no_file),
+    fault("holder_with_a_folder_of_that_name", Holder, holder::folder),
+    fault("holder_with_a_link_to_the_file", Holder, holder::link),
+    fault("holder_with_a_link_out", Holder, holder::link_out),
+    fault("holder_without_its_module", Holder, holder::no_module),
+    fault("holder_never_comes", Holder, holder::never),
+    fault("holder_of_a_file_with_a_root_hash", Holder, holder::root_hash),
+    fault("holder_of_a_file_with_a_wrong_root_hash", Holder, holder::wrong_root_hash),
+    fault("fs_verity_not_enabled", Holder, holder::no_fs_verity),
     fault("clock_at_1970", Everywhere, machine::clock_at_1970),
     fault("watchdog_ends_a_hang", Pci, machine::watchdog_ends_a_hang),
     fault("watchdog_missing", Pci, machine::watchdog_missing),

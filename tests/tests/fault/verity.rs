@@ -24,19 +24,20 @@ const VERSION: u32 = 7;
 const BLOCK: usize = BLOCK_BYTES;
 
 /// An image with its hash tree on a partition, and a plan that wants it verified.
-struct Verified {
-    parts: Parts,
-    summary: Summary,
+pub struct Verified {
+    pub parts: Parts,
+    pub summary: Summary,
 }
 
 fn verified(on: &On, fec_roots: u32) -> Result<Verified> {
     verified_content(on, &content::guest(&on.kernel)?, fec_roots)
 }
 
-fn verified_content(on: &On, content: &[Entry], fec_roots: u32) -> Result<Verified> {
+pub fn verified_content(on: &On, content: &[Entry], fec_roots: u32) -> Result<Verified> {
     let mut spec = on.spec();
     spec.full = true;
-    let mut modules = vec!["dm_mod", "dm_verity", tests::content::bus(&on.kernel), "virtio_blk", "erofs", "overlay"];
+    let mut modules = vec!["dm_mod", "dm_verity", "erofs", "overlay"];
+    modules.extend(on.place.modules(&on.kernel));
     // Built in since Linux 6.16.
     if on.kernel.name != "arm64-7" {
         modules.push("sha256_generic");
@@ -58,7 +59,7 @@ impl Verified {
         self.parts.set_plan(&plan)
     }
 
-    fn want_root_hash(&mut self, root_hash: [u8; 32]) -> Result<()> {
+    pub fn want_root_hash(&mut self, root_hash: [u8; 32]) -> Result<()> {
         let summary = Summary { root_hash, ..self.summary.clone() };
         let parameters = summary.parameters(&[]);
         self.want(Image::RootHash { bytes: summary.data_bytes, parameters: &parameters })
@@ -84,7 +85,7 @@ pub fn whole(on: &On, fec_roots: u32) -> Result<Scene> {
 }
 
 /// The guest could read every file.
-fn read_whole(outcome: &Outcome) -> Result<()> {
+pub fn read_whole(outcome: &Outcome) -> Result<()> {
     equal("files that cannot be read", &unreadable(outcome)?, &Vec::new())
 }
 

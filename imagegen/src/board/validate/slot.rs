@@ -19,6 +19,7 @@ impl Validator {
         }
         let mut names = BTreeSet::new();
         let mut in_initramfs = 0;
+        let mut in_memory = 0;
         let mut slots = Some(Vec::new());
         for (index, raw) in raw.into_iter().enumerate() {
             let path = format!("slot.{index}");
@@ -31,6 +32,10 @@ impl Validator {
                 if in_initramfs > 1 {
                     self.problem(&format!("{path}.source"), "a second image in the initramfs, expected at most one");
                 }
+            }
+            in_memory += usize::from(matches!(slot, Some(Slot { source: Source::Memory { .. }, .. })));
+            if in_memory > 1 {
+                self.problem(&format!("{path}.source"), "a second image in memory, expected at most one");
             }
             slots = slots.zip(slot).map(|(mut slots, slot)| {
                 slots.push(slot);
@@ -60,12 +65,13 @@ impl Validator {
         let mut given = keys.given();
         given.extend(raw.file.as_ref().map(|_| "file"));
         given.extend(raw.address.as_ref().map(|_| "address"));
+        given.extend(raw.ram_start.as_ref().map(|_| "ram-start"));
         let with = |more: &[&'static str]| DEVICE.iter().chain(more).copied().collect::<Vec<_>>();
         let (allowed, word) = match source {
             raw::Source::Partition => (with(&[]), "partition"),
             raw::Source::File => (with(&["filesystem", "file"]), "file"),
             raw::Source::Ostree => (with(&["filesystem"]), "ostree"),
-            raw::Source::Memory => (vec!["path", "deadline", "address"], "memory"),
+            raw::Source::Memory => (vec!["path", "deadline", "address", "ram-start"], "memory"),
             raw::Source::Initramfs => (Vec::new(), "initramfs"),
         };
         self.only(path, &given, &allowed, &format!("source = {word:?}"));
@@ -82,12 +88,14 @@ impl Validator {
             raw::Source::Memory => {
                 let key = format!("{path}.address");
                 let address = self.required(&key, raw.address, "a physical address, as in \"0xa0000000\"");
+                let expected = "the physical address of the first RAM, as in \"0x40000000\"";
+                let ram_start = self.required(&format!("{path}.ram-start"), raw.ram_start, expected);
                 let device = self.wanted(path, keys, Some(Device::Path(MEMORY_DEVICE.to_owned())));
                 let address = address?.0;
                 if !address.is_multiple_of(MEMORY_ALIGNMENT) {
                     self.problem(&key, format!("found {address:#x}, expected a multiple of 2MiB"));
                 }
-                Source::Memory { device: device?, address }
+                Source::Memory { device: device?, address, ram_start: ram_start?.0 }
             }
             raw::Source::Initramfs => Source::Initramfs,
         })
