@@ -4,7 +4,9 @@
 //! The kernel's driver is of_pmem (Documentation/devicetree/bindings/pmem/pmem-region.txt), the device `/dev/pmem0`. The region must
 //! lie outside the memory that the kernel manages: inside, also as reserved memory with `no-map`, the driver fails with -17
 //! (Linux 6.12). Bootloaders and QEMU write the memory node themselves, so it is `mem=` that keeps the kernel below the region.
-//! libnvdimm wants 64-bit physical addresses: on armv7 a kernel with CONFIG_ARM_LPAE, which Debian's armmp is not.
+//! libnvdimm wants 64-bit physical addresses: on armv7 a kernel with CONFIG_ARM_LPAE, which Debian's armmp is not. Without a copy
+//! (DAX) takes CONFIG_FS_DAX, without which erofs refuses the option `dax`, and on arm64 CONFIG_ARM64_PMEM, without which there are no
+//! pages to map (`pmem_should_map_pages()`, drivers/nvdimm/namespace_devs.c): Debian's 6.12 and 7.2 have both, its 6.1 no FS_DAX.
 
 use crate::boot::qemu::{Qemu, option_value};
 use crate::tool::Tool;

@@ -54,7 +54,16 @@ fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record:
     let disk = check_on(Step::Mount, "cannot open", &name, open_device(&name))?;
     let (name, disk) = verity::cover(image, name, disk, index, record)?;
     check_image(&disk, image)?;
-    check_on(Step::Mount, "cannot mount EROFS", &name, mount_erofs(&c_path!["/dev/", &name], options))
+    let device = c_path!["/dev/", &name];
+    let mounted = match mount_erofs(&device, options) {
+        // A kernel without CONFIG_FS_DAX: it reads memory as it reads a disk.
+        Err(Errno::INVAL) if !options.is_empty() => {
+            say(Level::Warn, text!["EROFS without ", options]);
+            mount_erofs(&device, "")
+        }
+        mounted => mounted,
+    };
+    check_on(Step::Mount, "cannot mount EROFS", &name, mounted)
 }
 
 /// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device.

@@ -4,8 +4,8 @@
 //! own. Looks before it touches: what it mounts for itself goes to `/.guest-*` and is left out of the report. Also the
 //! demo's probe: its first two lines in the kernel's log say when it started and how much memory was free.
 //!
-//! Words on the kernel command line: `guest=keep` leaves a file for the next boot; `guest=reread` reads every file and reports its CRC; `guest=hang` never ends;
-//! `guest=silent` sends no report; `guest=protect` turns fs-verity on and ends.
+//! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=keep` leaves a file for the
+//! next boot; `guest=protect` turns fs-verity on and ends; `guest=hang` never ends; `guest=silent` sends no report.
 #![no_std]
 #![no_main]
 

@@ -275,7 +275,8 @@ pub fn devices(report: &mut Report<'_>, sysfs: &Place) {
     }
 }
 
-/// Section `kept`: what an earlier boot has left in `/etc/guest-kept`; a file is put there and goes to the disk before the report.
+/// Section `kept`: what an earlier boot has left in `/etc/guest-kept`. A file is put there, half of it with all else that is to be
+/// written, the other by itself: what a journal or log is for.
 pub fn kept(report: &mut Report<'_>) {
     report.section("kept");
     let path = c"/etc/guest-kept";
@@ -284,10 +285,14 @@ pub fn kept(report: &mut Report<'_>) {
     report.escaped(buffer.get(..length).unwrap_or_default());
     report.raw(b"\n");
     let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-    let written = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))
-        .and_then(|file| rustix::io::write(file, b"written by an earlier boot"));
-    rustix::fs::sync();
-    if let Err(error) = written {
+    let written = || {
+        let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
+        rustix::io::write(&file, b"written by ")?;
+        rustix::fs::sync();
+        rustix::io::write(&file, b"an earlier boot")?;
+        rustix::fs::fsync(&file)
+    };
+    if let Err(error) = written() {
         report.line(format_args!("errno {}", error.raw_os_error()));
     }
 }
