@@ -348,6 +348,9 @@ fn same_bytes(initramfs: &Kernel) -> Result<()> {
     std::fs::create_dir(at("boards"))?;
     for entry in std::fs::read_dir(checkout().join("board-configs"))? {
         let path = entry?.path();
+        if path.is_dir() {
+            continue;
+        }
         std::fs::copy(&path, at("boards").join(path.file_name().unwrap_or_default()))?;
     }
     let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
