@@ -124,7 +124,10 @@ pub fn make(kernel: &Kernel, content: &[Entry], spec: &Spec) -> Result<Parts> {
 
 /// The program for it: what the plain one can do the full one does alike, on some of the kernels.
 fn bootstrap(kernel: &Kernel, spec: &Spec) -> &'static str {
-    let full = spec.full || spec.place.is_full() || spec.upper.is_some() || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
+    let full = spec.full
+        || spec.place.is_full()
+        || spec.upper.is_some()
+        || matches!(kernel.name.as_str(), "arm64-6.12" | "x86_64-6.1");
     if full { "bootstrap-full" } else { "bootstrap" }
 }
 
@@ -220,7 +223,8 @@ fn write_erofs(content: &[Entry], folder: &Path, options: &str, out: &Path) -> R
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode & 0o7777))?;
         }
     }
-    script += &format!("chmod 0755 '{0}'\nmkfs.erofs --quiet -T0 {2} '{1}' '{0}'\n", tree.display(), out.display(), options);
+    script +=
+        &format!("chmod 0755 '{0}'\nmkfs.erofs --quiet -T0 {2} '{1}' '{0}'\n", tree.display(), out.display(), options);
     let mut command = if nix::unistd::geteuid().is_root() { Command::new("sh") } else { Command::new("fakeroot") };
     let arguments: &[&str] = if nix::unistd::geteuid().is_root() { &["-c"] } else { &["sh", "-c"] };
     let output = command.args(arguments).arg(script).output()?;

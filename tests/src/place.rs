@@ -154,8 +154,7 @@ pub fn debugfs(image: &Path, commands: &str) -> Result<()> {
     let script = tempfile::NamedTempFile::new()?;
     std::fs::write(script.path(), commands)?;
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output =
-        Command::new("debugfs").env("PATH", path).args(["-w", "-f"]).arg(script.path()).arg(image).output()?;
+    let output = Command::new("debugfs").env("PATH", path).args(["-w", "-f"]).arg(script.path()).arg(image).output()?;
     // Its exit status does not say whether a command failed.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     match said.lines().find(|line| !line.is_empty() && !line.starts_with("debugfs ")) {
