@@ -52,6 +52,18 @@ impl Report {
         Ok(value.split_whitespace().next().unwrap_or_default().parse()?)
     }
 
+    /// Memory in KiB that the kernel has, less what is free once no child of the guest was left; and less what it could also give
+    /// back, its caches (Documentation/filesystems/proc.rst, MemAvailable).
+    ///
+    /// # Errors
+    /// If meminfo is missing.
+    pub fn used_kib(&self) -> Result<[u64; 2]> {
+        let total = self.number("meminfo-end", "MemTotal")?;
+        let lists = self.free_kib()? - self.number("meminfo-end", "MemFree")?;
+        let available = self.number("meminfo-end", "MemAvailable")? + lists;
+        Ok([total.saturating_sub(self.free_kib()?), total.saturating_sub(available)])
+    }
+
     /// Free memory in KiB once no child of the guest was left: MemFree and what waits on the processors' own lists.
     ///
     /// # Errors

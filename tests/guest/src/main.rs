@@ -5,7 +5,8 @@
 //! demo's probe: its first two lines in the kernel's log say when it started and how much memory was free.
 //!
 //! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=keep` leaves a file for the
-//! next boot; `guest=protect` turns fs-verity on and ends; `guest=hang` never ends; `guest=silent` sends no report.
+//! next boot; `guest=protect` turns fs-verity on and ends; `guest=work` runs the shell script `/work` first, which ends by starting
+//! this program with the argument `done`; `guest=hang` never ends; `guest=silent` sends no report.
 #![no_std]
 #![no_main]
 
@@ -28,7 +29,13 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     let fds = sections::open_fds();
     let memory = rustix::system::sysinfo();
     let free_kib = u64::from(memory.freeram) * u64::from(memory.mem_unit) / 1024;
-    announce(first_ns);
+    let is_done = has(arguments, b"done");
+    announce(first_ns, if is_done { "content done" } else { "first instruction" });
+    // A word that the kernel does not know is a variable of the environment: no proc has to be mounted to see it.
+    if !is_done && has(environment, b"guest=work") {
+        start::execute(c"/bin/sh", c"/work");
+        end("no /bin/sh");
+    }
     say(format_args!("guest: {free_kib} KiB free"));
     let mut report = Report::new();
     report.section("start");
@@ -77,13 +84,17 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     end("report sent")
 }
 
-/// Writes the first line of all to the kernel's log: when this program's first instruction ran, and how long ago. The
+fn has(mut strings: Strings, wanted: &[u8]) -> bool {
+    strings.any(|string| string == wanted)
+}
+
+/// Writes the first line of all to the kernel's log: when this program's first instruction ran, what that was, and how long ago. The
 /// log is opened before the clock is read again, so that the line's own stamp less that time is the first instruction.
-fn announce(first_ns: u64) {
+fn announce(first_ns: u64, what: &str) {
     let kmsg = kmsg(OFlags::WRONLY);
     let now_ns = start::monotonic_ns();
     let ago_ns = now_ns.saturating_sub(first_ns);
-    write(kmsg, format_args!("guest: first instruction {ago_ns} ns ago at {first_ns}"));
+    write(kmsg, format_args!("guest: {what} {ago_ns} ns ago at {first_ns}"));
 }
 
 /// Writes one line to the kernel's log.

@@ -59,3 +59,22 @@ pub fn monotonic_ns() -> u64 {
     }
     (time[0] as u64).wrapping_mul(1_000_000_000).wrapping_add(time[1] as u64)
 }
+
+/// Starts `path` in place of this program, with one argument and no environment; returns only if it cannot.
+pub fn execute(path: &core::ffi::CStr, argument: &core::ffi::CStr) {
+    let arguments = [path.as_ptr(), argument.as_ptr(), core::ptr::null()];
+    let environment = [core::ptr::null::<core::ffi::c_char>()];
+    let (path, arguments, environment) = (path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+    // SAFETY: execve(2) reads a C string and two NULL-terminated arrays of C strings; all live until it has returned.
+    unsafe {
+        #[cfg(target_arch = "aarch64")]
+        asm!("svc #0", in("x8") 221, inlateout("x0") path => _, in("x1") arguments, in("x2") environment, options(nostack));
+        #[cfg(target_arch = "x86_64")]
+        asm!("syscall", inlateout("rax") 59_usize => _, in("rdi") path, in("rsi") arguments, in("rdx") environment,
+            out("rcx") _, out("r11") _, options(nostack));
+        // r7 may be the frame pointer and cannot be an operand.
+        #[cfg(target_arch = "arm")]
+        asm!("mov {save}, r7", "mov r7, #11", "svc #0", "mov r7, {save}", save = out(reg) _,
+            inlateout("r0") path => _, in("r1") arguments, in("r2") environment, options(nostack));
+    }
+}

@@ -12,6 +12,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// What every measured system does before it is done, from shell to shell the same: starts a large program, looks at every name,
+/// reads every library.
+const WORK: &str = "\
+/usr/lib/systemd/systemd --version > /dev/null
+/usr/bin/find /usr > /dev/null
+/usr/bin/find /usr -type f -name '*.so*' -exec /usr/bin/cat {} + > /dev/null
+exec /init done
+";
+
 /// A file of the content, read when it is written.
 enum Part {
     Made(Entry),
@@ -70,6 +79,13 @@ impl Content {
             }
         }
         Ok(content)
+    }
+
+    /// The same with the work that it does where the kernel's command line says `guest=work`.
+    pub fn with_work(mut self) -> Self {
+        let made = [Entry::file("work", 0o755, WORK.as_bytes()), Entry::device("dev/null", 0o666, 1, 3)];
+        self.parts.extend(made.into_iter().map(|entry| (entry.path.clone(), Part::Made(entry))));
+        self
     }
 
     /// `files` generated files of `bytes` each that no compressor gains on; the same on every run.

@@ -3,10 +3,12 @@
 
 use super::sample::Sample;
 use crate::kernel::{Kernel, checkout};
+use crate::report::Report;
 use crate::{Failure, Result};
 use imagegen::boot::console::{self, Log};
-use imagegen::boot::qemu::{Disk, End, Qemu};
+use imagegen::boot::qemu::{Disk, End, Port, Qemu};
 use imagegen::boot::{Options, prepare};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(600);
 /// What the guest's first line says before the nanoseconds since its first instruction.
 const FIRST: &str = "guest: first instruction ";
+/// The same of its first line after the content's work.
+const DONE: &str = "guest: content done ";
 
 /// What one boot's console told; all times are of the kernel's log.
 #[derive(Clone, Debug)]
@@ -23,27 +27,37 @@ pub struct Boot {
     pub log: Log,
     /// The guest's first instruction, in milliseconds.
     pub first_ms: f64,
+    /// When the content's work was done, in milliseconds, if it had any.
+    pub done_ms: Option<f64>,
 }
 
 impl Boot {
     fn parse(text: &str) -> Option<Self> {
         let mut log = Log::default();
-        let mut first_ms = None;
+        let (mut first_ms, mut done_ms) = (None, None);
         for line in text.lines() {
             let parsed = console::parse(line);
-            if let (Some(at_us), Some((_, rest))) = (parsed.at_us, line.split_once(FIRST)) {
-                let ago_ns: f64 = rest.split(' ').next()?.parse().ok()?;
-                first_ms = first_ms.or(Some(at_us as f64 / 1e3 - ago_ns / 1e6));
+            for (text, ms) in [(FIRST, &mut first_ms), (DONE, &mut done_ms)] {
+                if let (Some(at_us), Some((_, rest))) = (parsed.at_us, line.split_once(text)) {
+                    let ago_ns: f64 = rest.split(' ').next()?.parse().ok()?;
+                    *ms = ms.or(Some(at_us as f64 / 1e3 - ago_ns / 1e6));
+                }
             }
             log.add(parsed);
         }
         log.run_init_us?;
-        Some(Boot { log, first_ms: first_ms? })
+        Some(Boot { log, first_ms: first_ms?, done_ms })
     }
 
     /// From the kernel's "Run /init" to the guest's first instruction, in milliseconds.
     pub fn exec_ms(&self) -> f64 {
         self.first_ms - self.log.run_init_us.unwrap_or(0) as f64 / 1e3
+    }
+
+    /// From the kernel's "Run /init" to the end of step switch-root, in milliseconds; not a number without that step.
+    pub fn switch_root_ms(&self) -> f64 {
+        let ended_us = self.log.rows.iter().find(|row| row.name == "switch-root").and_then(|row| row.ended_us);
+        ended_us.zip(self.log.run_init_us).map_or(f64::NAN, |(ended, base)| (ended as f64 - base as f64) / 1e3)
     }
 }
 
@@ -73,6 +87,25 @@ pub fn boot(qemu: &Qemu) -> Result<Boot> {
 pub fn repeat(qemu: &Qemu, count: usize) -> Result<Vec<Boot>> {
     boot(qemu)?;
     (0..count).map(|_| boot(qemu)).collect()
+}
+
+/// Boots once, until the guest has switched off; returns its report too, which goes into a file.
+///
+/// # Errors
+/// If it did not start, or sent no report; the error shows the console.
+pub fn reported(qemu: &Qemu) -> Result<(Boot, Report)> {
+    let Some(Port::File(port)) = &qemu.port else { return Err("the machine has no port for a report".into()) };
+    let mut bytes: Vec<u8> = Vec::new();
+    let end = qemu.start()?.watch(Some(Instant::now() + DEADLINE), &mut |new| {
+        bytes.extend_from_slice(new);
+        true
+    })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let report = std::fs::read(port).ok().and_then(|bytes| Report::parse(&bytes));
+    match (end, Boot::parse(&text), report) {
+        (End::Exited(true), Some(boot), Some(report)) => Ok((boot, report)),
+        _ => Err(format!("the guest sent no report ({end:?}); console:\n{text}").into()),
+    }
 }
 
 /// A value of every boot.
@@ -107,8 +140,18 @@ pub fn imagegen() -> PathBuf {
 /// # Errors
 /// If it fails.
 pub fn build(board_name: &str, kernel: &Kernel, from: &Path, out: &Path) -> Result<Qemu> {
+    build_parts(board_name, kernel, from, out, &[])?;
+    let kernel = Some(kernel.image.clone());
+    Ok(prepare(out, &Options { kernel, deterministic: true, timeout: DEADLINE, append: "".into() })?)
+}
+
+/// The same for a board that says nothing of a machine, with further arguments.
+///
+/// # Errors
+/// If it fails.
+pub fn build_parts(board_name: &str, kernel: &Kernel, from: &Path, out: &Path, arguments: &[&OsStr]) -> Result<()> {
     let mut command = Command::new(imagegen());
-    command.arg("build").arg(board(board_name)).arg("--from").arg(from).arg("--out").arg(out);
+    command.arg("build").arg(board(board_name)).arg("--from").arg(from).arg("--out").arg(out).args(arguments);
     if let Some(modules) = &kernel.modules {
         command.arg("--modules").arg(modules);
     }
@@ -116,8 +159,7 @@ pub fn build(board_name: &str, kernel: &Kernel, from: &Path, out: &Path) -> Resu
     if !output.status.success() {
         return Err(Failure::from(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    let kernel = Some(kernel.image.clone());
-    Ok(prepare(out, &Options { kernel, deterministic: true, timeout: DEADLINE, append: "".into() })?)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -132,6 +174,16 @@ mod tests {
     fn the_first_instruction_is_the_stamp_less_the_time_since() {
         let boot = Boot::parse(CONSOLE).unwrap();
         assert!((boot.first_ms - 40.75).abs() < 1e-9 && (boot.exec_ms() - 1.35).abs() < 1e-9, "{boot:?}");
+    }
+
+    #[test]
+    fn work_that_is_done_and_the_switch_have_times() {
+        let steps = "[    0.040400] initoverlayfs: switch-root 200 us\r\n\
+            [    0.141000] guest: content done 500000 ns ago at 1\r\n";
+        let boot = Boot::parse(&format!("{CONSOLE}{steps}")).unwrap();
+        assert!((boot.done_ms.unwrap() - 140.5).abs() < 1e-9 && (boot.switch_root_ms() - 1.0).abs() < 1e-9, "{boot:?}");
+        let boot = Boot::parse(CONSOLE).unwrap();
+        assert!(boot.done_ms.is_none() && boot.switch_root_ms().is_nan());
     }
 
     #[test]

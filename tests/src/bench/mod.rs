@@ -8,6 +8,7 @@ mod flat;
 mod machine;
 mod modules;
 mod sample;
+mod sources;
 mod speed;
 mod steps;
 mod table;
@@ -41,9 +42,10 @@ pub fn run(sections: &[String]) -> Result<()> {
     let target = checkout().join("target");
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
     let mut bench = Bench { folder, figures: Figures::default(), tuned: get("arm64-tuned")?, stock: get("arm64-6.1")? };
-    let all: [(&str, Section); 5] = [
+    let all: [(&str, Section); 6] = [
         ("boots", boots::run),
         ("flat", flat::run),
+        ("sources", sources::run),
         ("modules", modules::run),
         ("speed", speed::run),
         ("sizes", sizes),
