@@ -54,6 +54,15 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
 pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     let board = board::load(&request.board)?;
     let bootstrap = program::read(request.bootstrap.as_deref(), board.architecture)?;
+    if let Some(kernel) = &request.kernel
+        && input::is_directory(kernel)?
+    {
+        return Err(Error::bad_input(format!("{} is a folder", kernel.display()), "give the kernel's file"));
+    }
+    if input::is_directory(&request.from)? && input::is_inside(out, &request.from) {
+        let what = format!("--out {} lies inside --from {}", out.display(), request.from.display());
+        return Err(Error::bad_input(what, "name a folder outside of it"));
+    }
     let staging = Staging::beside(out)?;
     let folder = staging.path();
     let tree = read_input(&request.from, folder)?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Magic of an EROFS superblock, little-endian at offset 1024 (`fs/erofs/erofs_fs.h`).
@@ -66,7 +67,8 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
 }
 
 fn detect(path: &Path) -> Result<What> {
-    if std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
+    let is_block_device = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if !is_block_device && input::is_directory(path)? {
         return Ok(if manifest::read(path).is_ok() { What::Manifest } else { What::Archive });
     }
     let mut head = Vec::new();

@@ -95,10 +95,11 @@ fn options(machine: &Machine, deterministic: bool) -> boot::Options {
 }
 
 fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
+    let output = atomic::Output::at(json)?;
     let progress = Progress::counting("booting", count.into());
     let runs = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
     drop(progress);
-    measure::write(&runs, json)?;
+    measure::write(&runs, &output)?;
     measure::check_budget(&machine.dir, &runs)
 }
 
