@@ -16,6 +16,8 @@ mod source;
 mod tar;
 mod xz;
 
+pub(crate) use builder::PATH_BYTES_MAX;
+
 use crate::tree::Tree;
 use crate::{Error, Result};
 use builder::Builder;
