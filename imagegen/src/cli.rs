@@ -61,7 +61,7 @@ pub enum Command {
         json: bool,
     },
     /// Boot a folder in QEMU; exit status 0 if the next init ran. Ctrl-A X ends it.
-    #[command(after_help = "Example: imagegen boot out --deterministic --append quiet")]
+    #[command(after_help = "Example: imagegen boot out --deterministic --append loglevel=7")]
     Boot {
         /// What to boot.
         #[command(flatten)]

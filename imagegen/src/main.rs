@@ -67,9 +67,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             inspect::run(&file, &inspect::Options { cat, json }, &mut io::stdout().lock())?;
         }
         Command::Boot { machine, deterministic } => {
-            let log = boot::run(&machine.dir, &options(&machine, deterministic))?;
-            print(&format!("\n{log}\n"))?;
-            return Ok(if log.next_init_ran() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let outcome = boot::run(&machine.dir, &options(&machine, deterministic))?;
+            if !outcome.log.rows.is_empty() {
+                print(&format!("\n{}\n", outcome.log))?;
+            }
+            outcome.verdict()?;
         }
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
         Command::Report { runs } => {

@@ -60,13 +60,12 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
         runs: Vec::new(),
     };
     for done in 1..=count {
-        let log = boot::until_next_init(folder, options)?;
-        if !log.next_init_ran() {
-            return Err(Error::failed(
-                format!("boot {done} of {count}: the next init did not run, as far as the console tells"),
-                "look at it with `imagegen boot`; without `quiet`, which hides the kernel's log",
-            ));
-        }
+        let outcome = boot::until_next_init(folder, options)?;
+        outcome.verdict().map_err(|error| {
+            let hint = format!("{}; `imagegen boot` shows the console", error.hint);
+            Error::failed(format!("boot {done} of {count}: {}", error.what), hint)
+        })?;
+        let log = outcome.log;
         runs.kernel = log.kernel.clone().unwrap_or_else(|| "unknown".to_owned());
         runs.runs.push(Run::new(&log));
         progress(u64::from(done));
