@@ -25,3 +25,8 @@ pub mod table;
 pub mod tree;
 
 pub use error::{Error, Kind, Result};
+
+/// `1 slot`, `2 slots`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

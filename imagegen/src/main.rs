@@ -17,7 +17,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(&cli).and_then(|()| run(cli.command)) {
-        Ok(status) => status,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The context is who failed; ours carries its own hint line.
             eprintln!("imagegen: {error:#}");
@@ -49,11 +49,12 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check { board } => {
             let board = board::load(&board)?;
-            print(&format!("{}: {}, {} slots: good\n", board.name, board.architecture, board.slots.len()))?;
+            let slots = imagegen::count(board.slots.len(), "slot");
+            print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
         }
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
@@ -80,7 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Schema => print(&board::schema())?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
