@@ -69,8 +69,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Boot { machine, deterministic } => {
             let outcome = boot::run(&machine.dir, &options(&machine, deterministic))?;
+            // The console may have stopped in the middle of a line.
+            print("\n")?;
             if !outcome.log.rows.is_empty() {
-                print(&format!("\n{}\n", outcome.log))?;
+                print(&format!("{}\n", outcome.log))?;
             }
             outcome.verdict()?;
         }

@@ -62,7 +62,7 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
     for done in 1..=count {
         let outcome = boot::until_next_init(folder, options)?;
         outcome.verdict().map_err(|error| {
-            let hint = format!("{}; `imagegen boot` shows the console", error.hint);
+            let hint = format!("`imagegen boot` shows the console; {}", error.hint);
             Error::failed(format!("boot {done} of {count}: {}", error.what), hint)
         })?;
         let log = outcome.log;

@@ -184,6 +184,7 @@ fn a_boot_that_fails_says_why() {
         let qemu = sample.write("bin/qemu-system-aarch64", format!("#!/bin/sh\n{script}\n"));
         fs::set_permissions(qemu, fs::Permissions::from_mode(0o755)).expect("permissions");
         let output = sample.command("PATH=bin:$PATH;", arguments).output().expect("sh");
+        let output = Output { stdout: output.stdout.trim_ascii().to_vec(), ..output };
         refused(&output, FAILED_WORK, parts);
     }
     assert!(!sample.at("x").exists());

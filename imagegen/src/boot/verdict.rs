@@ -32,7 +32,10 @@ impl Outcome {
             return Ok(());
         }
         let (cause, hint) = self.cause();
-        Err(Error::failed(format!("the next init did not run: {cause}"), hint))
+        // Of a boot that says nothing nobody knows.
+        let what =
+            if self.is_told() { "the next init did not run" } else { "nobody can tell whether the next init ran" };
+        Err(Error::failed(format!("{what}: {cause}"), hint))
     }
 
     fn cause(&self) -> (String, String) {
@@ -53,7 +56,7 @@ impl Outcome {
         }
         if let Some(word) = self.hides() {
             let hint = format!("boot without `{word}`, in --append and in the board's qemu.append");
-            return (format!("`{word}` hides the kernel's log, so it cannot be told"), hint);
+            return (format!("`{word}` hides the kernel's log"), hint);
         }
         let hint = "the console's last lines say how far it came";
         match self.end {
@@ -66,6 +69,11 @@ impl Outcome {
                 (format!("stopped after {seconds} s"), format!("{hint}; --timeout gives it longer"))
             }
         }
+    }
+
+    fn is_told(&self) -> bool {
+        let log = &self.log;
+        !log.failures.is_empty() || log.panic.is_some() || self.end == End::Exited(false) || self.hides().is_none()
     }
 
     /// The kernel argument that keeps the kernel's log from the console.
