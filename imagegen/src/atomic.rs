@@ -2,13 +2,18 @@
 //! takes its place.
 
 mod file;
+mod output;
 
 pub use file::StagedFile;
+pub use output::Output;
 
 use crate::{Error, Result};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -18,6 +23,12 @@ pub const MARKER: &str = "manifest.json";
 /// How often removing a folder is tried while others may still write to it.
 const REMOVAL_TRIES: usize = 100;
 
+/// What the name of a temporary folder says behind that of its target, and how many letters and digits follow.
+const INFIX: &str = ".imagegen-";
+const RANDOM_BYTES: usize = 6;
+/// What [`end`] adds to a name.
+const REMOVED: &str = ".removed";
+
 /// Folders and files to remove if the program is interrupted.
 static STAGED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -25,6 +36,8 @@ static STAGED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub struct Staging {
     folder: Option<tempfile::TempDir>,
+    /// Locked while the folder is in use.
+    _lock: Option<File>,
     path: PathBuf,
     target: PathBuf,
 }
@@ -43,17 +56,27 @@ impl Staging {
         };
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(name);
-        prefix.push(".");
-        let folder = tempfile::Builder::new()
-            .prefix(&prefix)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(parent)
-            .map_err(Error::io("make a folder in", parent))?;
+        prefix.push(INFIX);
+        remove_stale(parent, &prefix);
+        let (folder, lock) = loop {
+            let folder = tempfile::Builder::new()
+                .prefix(&prefix)
+                .rand_bytes(RANDOM_BYTES)
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(parent)
+                .map_err(Error::io("make a folder in", parent))?;
+            match lock(folder.path()) {
+                Locked::Ours(file) => break (folder, Some(file)),
+                Locked::Impossible => break (folder, None),
+                // Another build took it for stale before it was locked.
+                Locked::Other => (),
+            }
+        };
         let path = folder.path().to_owned();
         if let Ok(mut staged) = STAGED.lock() {
             staged.push(path.clone());
         }
-        Ok(Staging { folder: Some(folder), path, target: absolute })
+        Ok(Staging { folder: Some(folder), _lock: lock, path, target: absolute })
     }
 
     /// The temporary folder.
@@ -106,12 +129,55 @@ pub fn end(status: i32) -> ! {
     let staged = STAGED.lock();
     for path in staged.iter().flat_map(|staged| staged.iter()) {
         let mut away = path.clone().into_os_string();
-        away.push(".removed");
+        away.push(REMOVED);
         let doomed = if fs::rename(path, &away).is_ok() { Path::new(&away) } else { path };
         // Nothing better can be done about what stays.
         let _ = (0..REMOVAL_TRIES).find(|_| fs::remove_dir_all(doomed).or_else(|_| fs::remove_file(doomed)).is_ok());
     }
     std::process::exit(status)
+}
+
+/// Whose a temporary folder is.
+enum Locked {
+    /// Locked until the file is closed; the kernel does that for a process that is killed.
+    Ours(File),
+    /// Another process has it, or has removed it.
+    Other,
+    /// The file system has no locks.
+    Impossible,
+}
+
+fn lock(folder: &Path) -> Locked {
+    let file = match File::open(folder) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Locked::Other,
+        Err(_) => return Locked::Impossible,
+    };
+    match file.try_lock() {
+        Ok(()) if file.metadata().is_ok_and(|metadata| metadata.nlink() > 0) => Locked::Ours(file),
+        Ok(()) | Err(TryLockError::WouldBlock) => Locked::Other,
+        Err(TryLockError::Error(_)) => Locked::Impossible,
+    }
+}
+
+/// Removes temporary folders in `parent` whose builds were killed: those of this prefix that nobody holds.
+fn remove_stale(parent: &Path, prefix: &OsStr) {
+    let is_ours = |name: &OsStr| {
+        let random = name.as_bytes().strip_prefix(prefix.as_bytes());
+        let random = random.map(|rest| rest.strip_suffix(REMOVED.as_bytes()).unwrap_or(rest));
+        random.is_some_and(|rest| rest.len() == RANDOM_BYTES && rest.iter().all(u8::is_ascii_alphanumeric))
+    };
+    // What cannot be listed, locked or removed stays: it is in nobody's way.
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder
+            && is_ours(&entry.file_name())
+            && let Locked::Ours(_held) = lock(&entry.path())
+            && fs::remove_dir_all(entry.path()).is_ok()
+        {
+            log::info!("removed {}, left by a build that was killed", entry.path().display());
+        }
+    }
 }
 
 /// A target may be absent, empty or a folder of ours.
@@ -181,6 +247,29 @@ mod tests {
         drop(staged(&target, "second"));
         assert_eq!(fs::read_to_string(target.join("file")).unwrap(), "first");
         assert_eq!(others(parent.path()), ["out"]);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_and_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("out");
+        let running = Staging::beside(&target).unwrap();
+        let at = |name: &str| parent.path().join(name);
+        let others_own = [".out.imagegen-notes", ".out.imagegen-abc12/", ".other.imagegen-abc123", ".out.abc123"];
+        for name in [".out.imagegen-abc123", ".out.imagegen-Abc124.removed"].iter().chain(&others_own) {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("spool"), "x").unwrap();
+        }
+        fs::write(at(".out.imagegen-abc125"), "a file").unwrap();
+        let second = Staging::beside(&target).unwrap();
+        let held = [&running, &second].map(|staging| staging.path().file_name().unwrap().to_str().unwrap().to_owned());
+        let kept = others_own.map(|name| name.trim_end_matches('/').to_owned());
+        let mut expected = [&held[..], &kept, &[".out.imagegen-abc125".to_owned()]].concat();
+        expected.sort();
+        assert_eq!(others(parent.path()), expected);
+        drop(running);
+        second.publish().unwrap();
+        assert!(target.is_dir());
     }
 
     #[test]

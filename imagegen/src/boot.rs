@@ -2,12 +2,15 @@
 
 pub mod console;
 pub mod qemu;
+mod verdict;
+
+pub use verdict::Outcome;
 
 use crate::manifest::{self, Machine, Manifest};
 use crate::{Error, Result, memory};
 use console::{Log, Parser};
 use nix::sys::termios::{self, SetArg, Termios};
-use qemu::{Clock, Disk, End, Qemu, Running};
+use qemu::{Clock, Disk, End, Qemu};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -34,7 +37,8 @@ pub struct Options {
 /// The QEMU that boots `folder`, as its manifest describes it. Whether it is asked for keys is left to the caller.
 ///
 /// # Errors
-/// Bad input if the folder is not ours, its board does not boot in QEMU, or there is no kernel.
+/// Bad input if the folder is not ours, its board does not boot in QEMU, there is no kernel, or a file is not as long as it
+/// was when it was built.
 pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
     let manifest = manifest::read(folder)?;
     let machine = machine(&manifest)?;
@@ -46,6 +50,7 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         let what = format!("no kernel: {} is not a file", kernel.display());
         return Err(Error::bad_input(what, "give --kernel FILE, here or to `imagegen build`"));
     }
+    check_sizes(folder, &manifest, options.kernel.is_some())?;
     let mut append = OsString::from(format!("console={} {}", machine.console, machine.append).trim_end());
     if !options.append.is_empty() {
         append.push(" ");
@@ -79,6 +84,23 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
     Ok(qemu)
 }
 
+/// Compares sizes alone: reading every byte would take longer than the boot.
+fn check_sizes(folder: &Path, manifest: &Manifest, other_kernel: bool) -> Result<()> {
+    for name in [manifest::INITRAMFS, manifest::DISK, manifest::KERNEL] {
+        let Some(output) = manifest.outputs.get(name).filter(|_| name != manifest::KERNEL || !other_kernel) else {
+            continue;
+        };
+        let path = folder.join(name);
+        let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();
+        if bytes != output.bytes {
+            let how = if bytes < output.bytes { "truncated" } else { "too long" };
+            let what = format!("{}: {how}: {bytes} bytes, built with {}", path.display(), output.bytes);
+            return Err(Error::bad_input(what, "build the folder again"));
+        }
+    }
+    Ok(())
+}
+
 fn machine(manifest: &Manifest) -> Result<&Machine> {
     manifest.qemu.as_ref().ok_or_else(|| {
         let what = format!("board {} does not boot in QEMU", manifest.board.name);
@@ -90,7 +112,7 @@ fn machine(manifest: &Manifest) -> Result<&Machine> {
 ///
 /// # Errors
 /// As [`prepare`]; failed work if QEMU does not start.
-pub fn run(folder: &Path, options: &Options) -> Result<Log> {
+pub fn run(folder: &Path, options: &Options) -> Result<Outcome> {
     let mut qemu = prepare(folder, options)?;
     qemu.keyboard = io::stdin().is_terminal();
     let terminal = Terminal::save(qemu.keyboard);
@@ -110,28 +132,22 @@ pub fn run(folder: &Path, options: &Options) -> Result<Log> {
     }
     drop(running);
     drop(terminal);
-    if end == End::Deadline {
-        log::warn!("stopped after {} s", options.timeout.as_secs());
+    let outcome = console.outcome(end, qemu, options);
+    if end == End::Deadline && outcome.log.next_init_ran() {
+        log::warn!("stopped after {} s", options.timeout.as_secs_f64());
     }
-    Ok(console.log)
+    Ok(outcome)
 }
 
 /// Boots `folder` unseen until the next init has started, or has been refused.
 ///
 /// # Errors
 /// As [`prepare`]; failed work if QEMU does not start.
-pub fn until_next_init(folder: &Path, options: &Options) -> Result<Log> {
-    let mut running = prepare(folder, options)?.start()?;
-    watch_until_next_init(&mut running, options.timeout)
-}
-
-/// Watches a boot until the next init has started, or has been refused; at most `timeout`.
-///
-/// # Errors
-/// Failed work if the console cannot be read.
-pub fn watch_until_next_init(running: &mut Running, timeout: Duration) -> Result<Log> {
+pub fn until_next_init(folder: &Path, options: &Options) -> Result<Outcome> {
+    let qemu = prepare(folder, options)?;
+    let mut running = qemu.start()?;
     let mut console = Watcher::new(false);
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + options.timeout;
     let end = running.watch(Some(deadline), &mut |bytes| {
         console.see(bytes);
         !console.log.next_init_ran() && console.log.panic.is_none()
@@ -144,7 +160,7 @@ pub fn watch_until_next_init(running: &mut Running, timeout: Duration) -> Result
             console.lines == lines
         })?;
     }
-    Ok(console.log)
+    Ok(console.outcome(end, qemu, options))
 }
 
 /// Keeps what a console says.
@@ -158,6 +174,10 @@ struct Watcher {
 impl Watcher {
     fn new(shown: bool) -> Self {
         Watcher { parser: Parser::default(), log: Log::default(), lines: 0, shown }
+    }
+
+    fn outcome(self, end: End, qemu: Qemu, options: &Options) -> Outcome {
+        Outcome { log: self.log, end, lines: self.lines, timeout: options.timeout, qemu }
     }
 
     fn see(&mut self, bytes: &[u8]) {
@@ -242,17 +262,59 @@ mod tests {
     #[test]
     fn a_started_init_counts_and_a_refused_one_does_not() {
         let good = folder("#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\necho hello\nexec sleep 60\n");
-        assert!(until_next_init(good.path(), &options()).unwrap().next_init_ran());
+        assert!(until_next_init(good.path(), &options()).unwrap().verdict().is_ok());
         let refused = folder(
             "#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\n\
              echo 'initoverlayfs: exec failed: no (errno 8)'\nexec sleep 60\n",
         );
-        assert!(!until_next_init(refused.path(), &options()).unwrap().next_init_ran());
+        assert!(until_next_init(refused.path(), &options()).unwrap().verdict().is_err());
     }
 
     #[test]
-    fn a_boot_that_ends_early_did_not_run() {
-        let log = until_next_init(folder("#!/bin/sh\nexit 1\n").path(), &options()).unwrap();
-        assert!(!log.next_init_ran());
+    fn every_boot_that_fails_says_why() {
+        let says = |script: &str, append: &str, timeout: u64, cause: &str, remedy: &str| {
+            let folder = folder(&format!("#!/bin/sh\n{script}\n"));
+            let timeout = Duration::from_millis(timeout);
+            let options = Options { append: append.into(), timeout, ..options() };
+            for outcome in [until_next_init(folder.path(), &options).unwrap(), run(folder.path(), &options).unwrap()] {
+                assert!(!outcome.log.next_init_ran());
+                let error = outcome.verdict().unwrap_err();
+                assert!(error.exit_status() == 1 && error.what.contains(cause), "{error}");
+                assert!(error.hint.contains(remedy), "{error}");
+            }
+        };
+        says("exit 1", "", 20_000, "qemu failed", "-machine virt");
+        says("echo hello; exit 0", "", 20_000, "qemu ended before", "last lines");
+        says("exit 0", "quiet", 20_000, "`quiet` hides", "without `quiet`");
+        says("exec sleep 60", "loglevel=6", 300, "`loglevel=6` hides", "without `loglevel=6`");
+        says("exec sleep 60", "loglevel=7", 300, "nothing on the console within 0.3 s", "-machine virt");
+        says("echo booting; exec sleep 60", "", 300, "stopped after 0.3 s", "--timeout");
+        says("echo '[    1.200000] Kernel panic - not syncing: no init'", "", 20_000, "panicked: no init", "unpack");
+        let failed = "echo 'initoverlayfs: mount failed: no EROFS (errno 22)'; echo 'initoverlayfs: policy halt'";
+        says(failed, "quiet", 20_000, "mount failed: no EROFS (errno 22)", "inspect");
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_refused_before_the_boot() {
+        let folder = folder("#!/bin/sh\nexit 1\n");
+        let mut manifest = manifest::read(folder.path()).unwrap();
+        for name in [manifest::KERNEL, manifest::INITRAMFS, manifest::DISK] {
+            std::fs::write(folder.path().join(name), "four").unwrap();
+            manifest.note_file(folder.path(), name).unwrap();
+        }
+        manifest.write(folder.path()).unwrap();
+        prepare(folder.path(), &options()).unwrap();
+        for name in [manifest::INITRAMFS, manifest::DISK, manifest::KERNEL] {
+            for (content, how) in [("fou", "truncated: 3 bytes, built with 4"), ("fours", "too long: 5 bytes")] {
+                std::fs::write(folder.path().join(name), content).unwrap();
+                let error = prepare(folder.path(), &options()).unwrap_err();
+                assert!(error.exit_status() == 2 && error.what.contains(&format!("{name}: {how}")), "{error}");
+            }
+            let other = Options { kernel: Some(folder.path().join("qemu")), ..options() };
+            assert_eq!(prepare(folder.path(), &other).is_ok(), name == manifest::KERNEL);
+            std::fs::write(folder.path().join(name), "four").unwrap();
+        }
+        std::fs::remove_file(folder.path().join(manifest::INITRAMFS)).unwrap();
+        assert_eq!(prepare(folder.path(), &options()).unwrap_err().exit_status(), 2);
     }
 }

@@ -56,6 +56,20 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
 pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     let board = board::load(&request.board)?;
     let bootstrap = program::read(request.bootstrap.as_deref(), &board)?;
+    if let Some(kernel) = &request.kernel
+        && input::is_directory(kernel)?
+    {
+        return Err(Error::bad_input(format!("{} is a folder", kernel.display()), "give the kernel's file"));
+    }
+    for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
+        if let Some(from) = from
+            && input::is_directory(from)?
+            && input::is_inside(out, from)
+        {
+            let what = format!("--out {} lies inside {option} {}", out.display(), from.display());
+            return Err(Error::bad_input(what, "name a folder outside of it"));
+        }
+    }
     let staging = Staging::beside(out)?;
     let folder = staging.path();
     let tree = read_input(&request.from, folder)?;

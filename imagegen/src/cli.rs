@@ -55,8 +55,8 @@ pub enum Command {
         file: PathBuf,
         /// Write this file of it to standard output.
         #[arg(long, value_name = "PATH", conflicts_with = "json")]
-        cat: Option<String>,
-        /// Write JSON.
+        cat: Option<OsString>,
+        /// Write JSON. As in the list, a byte of a name that is not UTF-8 is \xNN, and a backslash \\.
         #[arg(long)]
         json: bool,
     },
@@ -112,7 +112,7 @@ pub enum Command {
         raw: bool,
     },
     /// Boot a folder in QEMU; exit status 0 if the next init ran. Ctrl-A X ends it.
-    #[command(after_help = "Example: imagegen boot out --deterministic --append quiet")]
+    #[command(after_help = "Example: imagegen boot out --deterministic --append loglevel=7")]
     Boot {
         /// What to boot.
         #[command(flatten)]

@@ -2,6 +2,7 @@
 //!
 //! Layout of UEFI 2.10 chapter 5. Every GUID is derived from the image's own UUID: the same input gives the same disk.
 
+use crate::error::TRUNCATED;
 use crate::{Error, Result};
 use bootstrap::crc::crc32;
 use sha2::{Digest, Sha256};
@@ -95,14 +96,24 @@ pub fn write(out: &Path, seed: &[u8; 16], partitions: &[Partition], progress: &m
 /// Reads the partitions of the GPT at the start of `disk`, header and array checked by their CRC.
 ///
 /// # Errors
-/// Bad input if there is no valid primary GPT; failed work if reading fails.
+/// Bad input if there is no valid primary GPT, or if the disk is shorter than it says; failed work if reading fails.
 pub fn list(disk: &Path) -> Result<Vec<Found>> {
     let mut file = File::open(disk).map_err(Error::io("open", disk))?;
+    // A block device says 0 elsewhere.
+    let length = file.seek(SeekFrom::End(0)).map_err(Error::io("read", disk))?;
     let mut start = vec![0; (2 + ARRAY_SECTORS as usize) * SECTOR as usize];
-    file.read_exact(&mut start).map_err(Error::io("read", disk))?;
-    parse(&start).ok_or_else(|| {
+    file.rewind().and_then(|()| file.read_exact(&mut start)).map_err(Error::io("read", disk))?;
+    let found = parse(&start).ok_or_else(|| {
         Error::bad_input(format!("{}: no valid GPT in the first 17 KiB", disk.display()), "give a disk.img of ours")
-    })
+    })?;
+    // The backup header lies in the last sector.
+    let bytes = le64(&start, 512 + 32).unwrap_or(0).saturating_add(1).saturating_mul(SECTOR);
+    let end = found.iter().map(|partition| partition.start.saturating_add(partition.bytes)).fold(bytes, u64::max);
+    if length < end {
+        let what = format!("{}: truncated: {length} of {end} bytes", disk.display());
+        return Err(Error::bad_input(what, TRUNCATED));
+    }
+    Ok(found)
 }
 
 fn parse(start: &[u8]) -> Option<Vec<Found>> {
@@ -357,6 +368,18 @@ mod tests {
             let damaged = folder.path().join("damaged");
             std::fs::write(&damaged, bytes).unwrap();
             assert_eq!(list(&damaged).unwrap_err().exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn a_disk_cut_short_is_truncated() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, summary) = disk(folder.path(), "disk.img");
+        for bytes in [summary.bytes - 1, 1 << 20, 20_000, 1028] {
+            File::options().write(true).open(&out).unwrap().set_len(bytes).unwrap();
+            let error = list(&out).unwrap_err();
+            assert!(error.exit_status() == 2 && error.what.contains("truncated"), "{bytes}: {error}");
+            assert!(error.what.contains("disk.img") && !error.what.contains("whole buffer"), "{error}");
         }
     }
 

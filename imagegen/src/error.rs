@@ -6,6 +6,9 @@ use std::io::ErrorKind;
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What to do about a file that ends too early.
+pub(crate) const TRUNCATED: &str = "the file is truncated: copy or build it again";
+
 /// Whose turn it is after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -44,7 +47,7 @@ impl Error {
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
                     (Kind::BadInput, "is the path right?")
                 }
-                ErrorKind::UnexpectedEof => (Kind::BadInput, "the file is truncated: copy or build it again"),
+                ErrorKind::UnexpectedEof => (Kind::BadInput, TRUNCATED),
                 ErrorKind::InvalidData => (Kind::BadInput, "is this the right file?"),
                 ErrorKind::PermissionDenied => {
                     (Kind::FailedWork, "change its permissions, or run it as a user who may")
@@ -55,7 +58,13 @@ impl Error {
                 }
                 _ => (Kind::FailedWork, "the system refused it: its log (dmesg) may say more"),
             };
-            Error::new(kind, format!("cannot {verb} {}: {error}", path.as_ref().display()), hint)
+            let text = match error.kind() {
+                ErrorKind::UnexpectedEof => "truncated".to_owned(),
+                _ => error.to_string(),
+            };
+            // The crate `tempfile` adds a name that nobody knows.
+            let text = text.split(" at path \"").next().unwrap_or_default();
+            Error::new(kind, format!("cannot {verb} {}: {text}", path.as_ref().display()), hint)
         }
     }
 
@@ -80,3 +89,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_names_and_the_librarys_words_are_left_out() {
+        let error = tempfile::tempdir_in("/no/such/folder").unwrap_err();
+        let error = Error::io("make a folder in", "/no/such/folder")(error);
+        assert_eq!(error.what, "cannot make a folder in /no/such/folder: No such file or directory (os error 2)");
+        let mut buffer = [0];
+        let error = std::io::Read::read_exact(&mut std::io::empty(), &mut buffer).unwrap_err();
+        assert_eq!(Error::io("read", "x")(error).what, "cannot read x: truncated");
+    }
+}

@@ -1,6 +1,7 @@
 //! Lays a tree out on disk as root would, for `mkfs.erofs` to read. Everything passes through libc functions, so that
 //! under `fakeroot` or `pseudo` no privilege is needed.
 
+use crate::input::PATH_BYTES_MAX;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::{Error, Result};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -16,11 +17,18 @@ use std::path::{Path, PathBuf};
 /// of the spool, not copied: afterwards [`Tree::content_path`] leads nowhere.
 ///
 /// # Errors
-/// `FailedWork` naming the path; without the right to make devices or to change owners, at the first that needs it.
+/// `BadInput` for a path that is too long in `dir`; `FailedWork` naming the path; without the right to make devices or to change owners, at the first that needs it.
 pub fn into(tree: &Tree, dir: &Path) -> Result<()> {
     let mut placed: HashMap<u64, PathBuf> = HashMap::new();
     for (inside, node) in &tree.nodes {
         let path = host_path(dir, inside);
+        if path.as_os_str().len() > PATH_BYTES_MAX {
+            let (bytes, all) = (inside.len(), path.as_os_str().len());
+            let what =
+                format!("a path of {bytes} bytes in the content, {all} where it is built: {}", inside.escape_ascii());
+            let hint = format!("the limit is {PATH_BYTES_MAX}: build into a folder with a shorter path");
+            return Err(Error::bad_input(what, hint));
+        }
         if let NodeKind::File(content) = &node.kind {
             if let Some(first) = placed.get(&content.id) {
                 fs::hard_link(first, &path).map_err(Error::io("link", &path))?;

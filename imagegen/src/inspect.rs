@@ -2,15 +2,19 @@
 //! whatever `build` takes as its input.
 
 mod show;
+mod words;
 
 use crate::tree::{Node, NodeKind};
 use crate::verity::Image;
 use crate::{Error, Result, disk, erofs, input, manifest};
 use bootstrap::{plan, record};
 use serde_json::{Value, json};
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// Magic of an EROFS superblock, little-endian at offset 1024 (`fs/erofs/erofs_fs.h`).
@@ -22,7 +26,7 @@ const HEAD: u64 = 1028;
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Write the content of this file instead of the list.
-    pub cat: Option<String>,
+    pub cat: Option<OsString>,
     /// Write JSON.
     pub json: bool,
 }
@@ -67,7 +71,8 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
 }
 
 fn detect(path: &Path) -> Result<What> {
-    if std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir() {
+    let is_block_device = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if !is_block_device && input::is_directory(path)? {
         return Ok(if manifest::read(path).is_ok() { What::Manifest } else { What::Archive });
     }
     let mut head = Vec::new();
@@ -103,7 +108,10 @@ fn refused(path: &Path, error: bootstrap::envelope::Error) -> Error {
 fn show_plan(path: &Path, as_json: bool) -> Result<String> {
     let bytes = sealed(path, plan::MAX_BYTES)?;
     let plan = plan::open(&bytes).map_err(|error| refused(path, error))?;
-    if as_json { json_text(&plan) } else { Ok(format!("{plan:#?}\n")) }
+    match serde_json::to_value(&plan) {
+        Ok(Value::Object(fields)) if !as_json => Ok(words::fields(&fields, 0)),
+        _ => json_text(&plan),
+    }
 }
 
 fn show_record(path: &Path, as_json: bool) -> Result<String> {
@@ -140,12 +148,14 @@ fn show_archive(path: &Path, as_json: bool) -> Result<String> {
     Ok(show::files(&entries, as_json))
 }
 
-fn cat_archive(path: &Path, inner: &str, out: &mut dyn Write) -> Result<()> {
+fn cat_archive(path: &Path, inner: &OsStr, out: &mut dyn Write) -> Result<()> {
     let spool = spool()?;
     let tree = input::read(path, spool.path(), &mut |_| ())?;
-    let inner = format!("/{}", inner.trim_start_matches('/'));
+    let below = inner.as_bytes().iter().skip_while(|byte| **byte == b'/').copied();
+    let inner = OsString::from_vec([b'/'].into_iter().chain(below).collect());
+    let shown = show::printable(inner.as_bytes());
     let refuse =
-        |why: &str| Err(Error::bad_input(format!("{}: {inner} {why}", path.display()), "list it without --cat"));
+        |why: &str| Err(Error::bad_input(format!("{}: {shown} {why}", path.display()), "list it without --cat"));
     match tree.node(&inner).map(|node| &node.kind) {
         Some(NodeKind::File(content)) => {
             let file = tree.content_path(content);
@@ -217,6 +227,32 @@ mod tests {
         assert_eq!(cat("/none").unwrap_err().exit_status(), 2);
         let json: Value = serde_json::from_str(&shown(&path, &Options { cat: None, json: true }).unwrap()).unwrap();
         assert!(json.as_array().unwrap().iter().any(|entry| entry["path"] == "/etc/motd" && entry["bytes"] == 6));
+    }
+
+    #[test]
+    fn names_stay_distinct_and_links_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        for (bytes, content) in [(&b"a\xff"[..], "1"), (b"a\xfe", "2"), (b"a\\xff", "3"), (b"a\n", "4"), (b"a\\n", "5")]
+        {
+            std::fs::write(folder.path().join(name(bytes)), content).unwrap();
+        }
+        std::fs::hard_link(folder.path().join(name(b"a\xff")), folder.path().join("b")).unwrap();
+        let text = shown(folder.path(), &Options::default()).unwrap();
+        for line in ["/a\\xff\n", "/a\\xfe\n", "/a\\\\xff\n", "/a\\n\n", "/a\\\\n\n", "/b link to /a\\xff\n"] {
+            assert!(text.contains(&format!(" {line}")), "{line:?} is missing: {text}");
+        }
+        let json: Value =
+            serde_json::from_str(&shown(folder.path(), &Options { cat: None, json: true }).unwrap()).unwrap();
+        let has = |path: &str| json.as_array().unwrap().iter().any(|entry| entry["path"] == path);
+        assert!(has("/a\\xff") && has("/a\\xfe") && has("/a\\\\xff") && has("/a\n"), "{json}");
+        let links: Vec<_> =
+            json.as_array().unwrap().iter().filter(|entry| entry["hard_link_of"] == "/a\\xff").collect();
+        assert!(links.len() == 1 && links[0]["path"] == "/b", "{json}");
+        let cat = |bytes: &[u8]| shown(folder.path(), &Options { cat: Some(name(bytes)), json: false });
+        assert_eq!(cat(b"a\xfe").unwrap(), "2");
+        assert_eq!(cat(b"//a\xff").unwrap(), "1");
+        assert!(cat(b"no\xff").unwrap_err().what.contains("/no\\xff does not exist"));
     }
 
     #[test]

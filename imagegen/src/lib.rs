@@ -33,3 +33,8 @@ pub mod verify;
 pub mod verity;
 
 pub use error::{Error, Kind, Result};
+
+/// `1 slot`, `2 slots`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

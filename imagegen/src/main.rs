@@ -19,7 +19,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(&cli).and_then(|()| run(cli.command)) {
-        Ok(status) => status,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The context is who failed; ours carries its own hint line.
             eprintln!("imagegen: {error:#}");
@@ -51,11 +51,12 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check { board } => {
             let board = board::load(&board)?;
-            print(&format!("{}: {}, {} slots: good\n", board.name, board.architecture, board.slots.len()))?;
+            let slots = imagegen::count(board.slots.len(), "slot");
+            print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
         }
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
@@ -80,9 +81,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
         Command::Boot { machine, deterministic } => {
-            let log = boot::run(&machine.dir, &options(&machine, deterministic))?;
-            print(&format!("\n{log}\n"))?;
-            return Ok(if log.next_init_ran() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let outcome = boot::run(&machine.dir, &options(&machine, deterministic))?;
+            // The console may have stopped in the middle of a line.
+            print("\n")?;
+            if !outcome.log.rows.is_empty() {
+                print(&format!("{}\n", outcome.log))?;
+            }
+            outcome.verdict()?;
         }
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
         Command::Report { runs } => {
@@ -91,7 +96,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Schema => print(&board::schema())?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
@@ -109,10 +114,11 @@ fn options(machine: &Machine, deterministic: bool) -> boot::Options {
 }
 
 fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
+    let output = atomic::Output::at(json)?;
     let progress = Progress::counting("booting", count.into());
     let runs = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
     drop(progress);
-    measure::write(&runs, json)?;
+    measure::write(&runs, &output)?;
     measure::check_budget(&machine.dir, &runs)
 }
 

@@ -3,7 +3,7 @@
 
 use crate::atomic::MARKER;
 use crate::boot::qemu::Transport;
-use crate::{Error, Result};
+use crate::{Error, Result, input};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -196,18 +196,32 @@ impl Manifest {
 /// # Errors
 /// Bad input if it is not a manifest of this format.
 pub fn read(path: &Path) -> Result<Manifest> {
-    let path = if path.is_dir() { path.join(MARKER) } else { path.to_owned() };
+    let path = if input::is_directory(path)? { path.join(MARKER) } else { path.to_owned() };
+    if input::is_directory(&path)? {
+        return Err(Error::bad_input(format!("{} is a folder", path.display()), "is the path right?"));
+    }
     let mut text = String::new();
     let file = File::open(&path).map_err(Error::io("open", &path))?;
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(Error::io("read", &path))?;
     let refuse = |why: String| {
         Error::bad_input(format!("{}: {why}", path.display()), "build the folder again with this version of imagegen")
     };
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-    if manifest.made_by != MADE_BY || manifest.format != FORMAT {
-        return Err(refuse(format!("made by {:?} in format {}", manifest.made_by, manifest.format)));
+    let head: Head = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    if head.made_by != MADE_BY {
+        return Err(refuse(format!("made by {:?}", head.made_by)));
     }
-    Ok(manifest)
+    if head.format != FORMAT {
+        let age = if head.format > FORMAT { "a newer" } else { "an older" };
+        return Err(refuse(format!("{age} format, {}: this imagegen reads {FORMAT}", head.format)));
+    }
+    serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
+}
+
+/// What every format says of itself.
+#[derive(Deserialize)]
+struct Head {
+    made_by: String,
+    format: u32,
 }
 
 /// Length and SHA-256 of a file.
@@ -252,7 +266,11 @@ mod tests {
         let mut other = Manifest::example();
         other.format = FORMAT + 1;
         other.write(folder.path()).unwrap();
-        assert_eq!(read(&path).unwrap_err().exit_status(), 2);
+        assert!(read(&path).unwrap_err().what.contains("a newer format, "));
+        // With keys of which nothing is known yet.
+        std::fs::write(&path, format!("{{\"made_by\": \"{MADE_BY}\", \"format\": 99, \"new\": 1}}")).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("a newer format, 99"), "{error}");
         for text in ["", "{}", "[]", "{\"made_by\":\"webpack\"}"] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read(&path).unwrap_err().exit_status(), 2, "{text}");

@@ -2,6 +2,7 @@
 //!
 //! All times come from the guest's clock. How long the host took is nobody's measure.
 
+use crate::atomic::Output;
 use crate::boot::console::Log;
 use crate::boot::{self, Options};
 use crate::{Error, Result, manifest};
@@ -59,13 +60,12 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
         runs: Vec::new(),
     };
     for done in 1..=count {
-        let log = boot::until_next_init(folder, options)?;
-        if !log.next_init_ran() {
-            return Err(Error::failed(
-                format!("boot {done} of {count}: the next init did not run, as far as the console tells"),
-                "look at it with `imagegen boot`; without `quiet`, which hides the kernel's log",
-            ));
-        }
+        let outcome = boot::until_next_init(folder, options)?;
+        outcome.verdict().map_err(|error| {
+            let hint = format!("`imagegen boot` shows the console; {}", error.hint);
+            Error::failed(format!("boot {done} of {count}: {}", error.what), hint)
+        })?;
+        let log = outcome.log;
         runs.kernel = log.kernel.clone().unwrap_or_else(|| "unknown".to_owned());
         runs.runs.push(Run::new(&log));
         progress(u64::from(done));
@@ -120,18 +120,14 @@ pub fn median(values: &[u64]) -> Option<u64> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// Writes measurements to `path`.
+/// Writes measurements to `output`.
 ///
 /// # Errors
 /// Failed work if writing fails.
-pub fn write(runs: &Runs, path: &Path) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(runs).map_err(|error| Error::io("write", path)(error.into()))?;
-    text.push('\n');
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("make a file in", folder))?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(Error::io("write", path))?;
-    file.as_file().sync_all().map_err(Error::io("write", path))?;
-    file.persist(path).map(drop).map_err(|error| Error::io("write", path)(error.error))
+pub fn write(runs: &Runs, output: &Output) -> Result<()> {
+    let text = serde_json::to_string_pretty(runs)
+        .map_err(|error| Error::failed(format!("JSON: {error}"), "this is a fault of imagegen: please report it"))?;
+    output.write((text + "\n").as_bytes())
 }
 
 /// Reads measurements.
@@ -183,7 +179,7 @@ pub(crate) mod tests {
     fn written_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("runs.json");
-        write(&example(1), &path).unwrap();
+        write(&example(1), &Output::at(&path).unwrap()).unwrap();
         assert_eq!(read(&path).unwrap(), example(1));
         std::fs::write(&path, "{}").unwrap();
         assert_eq!(read(&path).unwrap_err().exit_status(), 2);

@@ -8,9 +8,15 @@ use std::fmt::Write;
 /// The row over all steps.
 const TOTAL: &str = "Run /init to next init";
 
+/// The fewest boots on either side that a verdict can rest on.
+const RUNS_MIN: usize = 3;
+/// A change of less than the control divided by this is none.
+const SHARE_MIN: u64 = 1000;
+
 /// What a row's values were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sample {
+    runs: usize,
     median: u64,
     least: u64,
     most: u64,
@@ -19,7 +25,7 @@ struct Sample {
 impl Sample {
     fn of(values: &[u64]) -> Option<Self> {
         let (least, most) = (*values.iter().min()?, *values.iter().max()?);
-        Some(Sample { median: median(values)?, least, most })
+        Some(Sample { runs: values.len(), median: median(values)?, least, most })
     }
 }
 
@@ -109,14 +115,18 @@ fn row(name: &str, control: Option<Sample>, candidate: Option<Sample>) -> Vec<St
     vec![name.to_owned(), cell(control), cell(candidate), change, share, verdict.to_owned()]
 }
 
-/// A change is one only where the two ranges do not touch.
+/// A change is one only where the medians are further apart than either side's boots, and by more than 0.1 %.
 fn verdict(control: Sample, candidate: Sample) -> &'static str {
-    if candidate.most < control.least {
-        "faster"
-    } else if candidate.least > control.most {
-        "slower"
-    } else {
+    let spread = (control.most - control.least).max(candidate.most - candidate.least);
+    let change = candidate.median.abs_diff(control.median);
+    if control.runs.min(candidate.runs) < RUNS_MIN {
+        "too few runs"
+    } else if change <= spread || change.saturating_mul(SHARE_MIN) <= control.median {
         "same"
+    } else if candidate.median < control.median {
+        "faster"
+    } else {
+        "slower"
     }
 }
 
@@ -135,15 +145,36 @@ mod tests {
 
     #[test]
     fn two_sets_are_compared() {
-        let mut slower = example(0);
+        let (mut control, mut slower) = (example(4), example(0));
         for run in &mut slower.runs {
             run.steps[2].1 = 300;
             run.steps.remove(1);
         }
-        let text = markdown(&[("old".into(), example(4)), ("new".into(), slower)]);
-        let squeezed: String = text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-        assert!(squeezed.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | slower |"), "{text}");
-        assert!(squeezed.contains("| module erofs | 45.000 | - | - | - | gone |"), "{text}");
-        assert!(squeezed.contains("| exec | 0.030 | 0.030 | +0.000 | +0.0 % | same |"), "{text}");
+        let compared = |control: &Runs, candidate: &Runs| {
+            let text = markdown(&[("old".into(), control.clone()), ("new".into(), candidate.clone())]);
+            text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+        };
+        let text = compared(&control, &slower);
+        assert!(text.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | too few runs |"), "{text}");
+        control.runs.push(control.runs[0].clone());
+        assert!(compared(&control, &slower).contains("| +50.0 % | too few runs |"));
+        slower.runs.push(slower.runs[0].clone());
+        let text = compared(&control, &slower);
+        assert!(text.contains("| mount | 0.200 | 0.300 | +0.100 | +50.0 % | slower |"), "{text}");
+        assert!(text.contains("| module erofs | 45.000 | - | - | - | gone |"), "{text}");
+        assert!(text.contains("| exec | 0.030 | 0.030 | +0.000 | +0.0 % | same |"), "{text}");
+        assert!(compared(&slower, &control).contains("| mount | 0.300 | 0.200 | -0.100 | -33.3 % | faster |"));
+    }
+
+    #[test]
+    fn a_verdict_needs_more_than_the_spread_and_a_thousandth() {
+        let sample = |runs, least, median, most| Sample { runs, median, least, most };
+        let control = sample(3, 99_990, 100_000, 100_010);
+        assert_eq!(verdict(control, sample(3, 100_101, 100_101, 100_101)), "slower");
+        assert_eq!(verdict(control, sample(3, 100_100, 100_100, 100_100)), "same", "a thousandth");
+        assert_eq!(verdict(control, sample(3, 99_000, 99_000, 100_001)), "same", "the candidate's spread");
+        assert_eq!(verdict(control, sample(3, 99_000, 99_000, 99_999)), "faster");
+        assert_eq!(verdict(sample(3, 99_000, 100_000, 101_000), sample(3, 101_000, 101_000, 101_000)), "same");
+        assert_eq!(verdict(control, sample(2, 1, 1, 1)), "too few runs");
     }
 }

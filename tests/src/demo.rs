@@ -7,6 +7,7 @@
 use crate::cpio::{Entry, archive};
 use crate::kernel::program;
 use crate::{Failure, Result};
+use imagegen::atomic::Output;
 use imagegen::boot::console::{Log, Parser, milliseconds};
 use imagegen::boot::qemu::Qemu;
 use imagegen::boot::{self, Options};
@@ -234,7 +235,7 @@ fn measure(out: &Path, file: &str, title: &str) -> Result<Runs> {
     let progress = Progress::counting("  booting", RUNS.into());
     let runs = measure::run(out, &options(), RUNS, &mut |done| progress.set(done))?;
     drop(progress);
-    measure::write(&runs, &Path::new(FOLDER).join(file))?;
+    measure::write(&runs, &Output::at(&Path::new(FOLDER).join(file))?)?;
     Ok(runs)
 }
 

@@ -124,7 +124,7 @@ impl Document {
         });
         if let Err(error) = raw::Board::deserialize(alone) {
             let path = dotted(path);
-            let message = with_suggestion(error.message());
+            let message = with_suggestion(&in_words(error.message(), &node.value));
             self.problem(node.place, &path, message);
             self.refused.push(path);
             return false;
@@ -322,6 +322,28 @@ fn read_text(path: &Path) -> Result<String> {
         let what = format!("{}: byte {offset} is not UTF-8", path.display());
         Error::bad_input(what, "board files are TOML, which is UTF-8 text")
     })
+}
+
+/// What serde says about a value of a wrong type, in the words of TOML instead of Rust's.
+fn in_words(message: &str, value: &Value) -> String {
+    let is_type = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
+    let expected = match message.rsplit_once(", expected ").filter(|_| is_type) {
+        Some((_, "u32")) => "a whole number from 0 to 4294967295",
+        Some((_, "a sequence")) => "an array",
+        Some((_, "a map")) => "a table",
+        Some((_, "string only")) => "a word in quotes",
+        Some((_, other)) => other,
+        // A table where the variant of an enum stands.
+        None if message.starts_with("wanted exactly 1 element") => "a word in quotes",
+        None => return message.to_owned(),
+    };
+    let found = match value {
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::Leaf(toml::Value::String(text)) => format!("{text:?}"),
+        Value::Leaf(leaf) => leaf.to_string(),
+    };
+    format!("found {found}, expected {expected}")
 }
 
 /// serde names the wrong word and the right ones in backticks: adds the nearest of them.

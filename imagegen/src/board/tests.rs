@@ -78,9 +78,9 @@ compression = "zip"
     let expected = r#"b.toml:2: name: found "Not A Name", expected a name: 1 to 64 of a-z, 0-9, - and _
 b.toml:3: architecture: unknown variant `aarch65`, expected one of `aarch64`, `armv7`, `x86_64` (did you mean "aarch64"?)
 b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "mode"?)
-b.toml:6: modules.load[1]: invalid type: integer `5`, expected a string
+b.toml:6: modules.load[1]: found 5, expected a string
 b.toml:6: modules.load[2]: found "no/pe", expected a module's name: letters, digits, - and _, without folder and .ko
-b.toml:7: modules.strip: invalid type: string "yes", expected a boolean
+b.toml:7: modules.strip: found "yes", expected a boolean
 b.toml:11: slot[0].deadline: found "ten", expected a duration: a whole number and us, ms or s, as in "500ms"
 b.toml:15: slot[1].hint: not with source = "initramfs", expected no such key
 b.toml:17: overlay.size: found 5120 bytes, expected a multiple of 4KiB below 4096GiB
@@ -255,7 +255,7 @@ fn verity_that_cannot_be_is_refused() {
             &format!("{root_hash}\non-corruption = \"ignore\""),
             "unknown variant `ignore`, expected one of `error`,",
         ),
-        (FILE, &format!("{root_hash}\nversion = -1"), "verity.version: invalid value: integer `-1`, expected u32"),
+        (FILE, &format!("{root_hash}\nversion = -1"), "verity.version: found -1, expected a whole number from 0"),
         (FILE, "method = \"fs-verity\"\nfec-roots = 2", "verity.fec-roots: not with method = \"fs-verity\","),
         (
             FILE,
@@ -390,15 +390,31 @@ fn files_of_one_file_system_are_one_partition() {
 }
 
 #[test]
+fn wrong_types_are_said_in_the_words_of_toml() {
+    let says = |text: &str, expected: &str| {
+        let said = errors(&format!("{text}\n{GOOD}"));
+        assert!(said.lines().any(|line| line == format!("b.toml:1: {expected}")), "{said}");
+    };
+    says("overlay.inodes = -1", "overlay.inodes: found -1, expected a whole number from 0 to 4294967295");
+    says("qemu.cpus = \"2\"", "qemu.cpus: found \"2\", expected a whole number from 0 to 4294967295");
+    says("extras.allow = \", expected u32\"", "extras.allow: found \", expected u32\", expected an array");
+    says("modules.load = { a = 1 }", "modules.load: found a table, expected an array");
+    says("next-init = [1]", "next-init: found an array, expected a string");
+    says("modules = 1979-05-27", "modules: found 1979-05-27, expected a table");
+    says("failure.policy = 3", "failure.policy: found 3, expected a word in quotes");
+    says("mode = { a = 1 }", "mode: found a table, expected a word in quotes");
+}
+
+#[test]
 fn arrays_are_no_tables_and_tables_no_values() {
     assert_eq!(
         errors(&format!("overlay = [\"64MiB\"]\n{GOOD}")),
-        "b.toml:1: overlay: invalid type: sequence, expected a table"
+        "b.toml:1: overlay: found an array, expected a table"
     );
     assert_eq!(errors(&format!("mode = {{ a = 1 }}\n{GOOD}")).lines().count(), 1);
     assert_eq!(
         errors("name = \"b\"\narchitecture = \"armv7\"\nslot = [[\"a\"]]\n"),
-        "b.toml:3: slot[0]: invalid type: sequence, expected a table"
+        "b.toml:3: slot[0]: found an array, expected a table"
     );
 }
 
@@ -455,10 +471,12 @@ fn a_board_of_your_own_inherits_from_a_shipped_one() {
 
 #[test]
 fn shell_lies_beside_the_file_that_names_it() {
-    let board =
-        load_files(&[("b.toml", format!("{GOOD}[failure]\npolicy = \"shell\"\nshell = \"busybox\"\n").as_bytes())]);
+    let text = format!("{GOOD}[failure]\npolicy = \"shell\"\nshell = \"busybox\"\n");
+    let board = load_files(&[("b.toml", text.as_bytes()), ("busybox", b"")]);
     let Failure::Shell(path) = board.unwrap().failure else { panic!("no shell") };
     assert!(path.is_absolute() && path.ends_with("busybox"), "{}", path.display());
+    let missing = errors(&text);
+    assert_eq!(missing, "b.toml:9: failure.shell: found busybox, expected a file beside this one or an absolute path");
     let text = errors(&format!("{GOOD}[failure]\nshell = \"busybox\"\n"));
     assert_eq!(text, "b.toml:8: failure.shell: only for policy = \"shell\", expected no such key");
 }

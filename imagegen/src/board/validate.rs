@@ -191,7 +191,12 @@ impl Validator {
                 let shell = self.required("failure.shell", raw.shell, "the host path of a static program")?;
                 let place = self.document.place("failure.shell");
                 let folder = self.document.files.get(place.file).and_then(|file| file.parent());
-                Some(Failure::Shell(folder.unwrap_or(Path::new("")).join(shell)))
+                let path = folder.unwrap_or(Path::new("")).join(&shell);
+                if !path.is_file() {
+                    let text = format!("found {shell}, expected a file beside this one or an absolute path");
+                    self.problem("failure.shell", text);
+                }
+                Some(Failure::Shell(path))
             }
         }
     }

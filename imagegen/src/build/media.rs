@@ -94,6 +94,10 @@ fn deployed(board: &Board, request: &Request) -> Result<String> {
 pub(super) fn write_memory(board: &Board, folder: &Path, manifest: &mut Manifest) -> Result<()> {
     for slot in &board.slots {
         let Source::Memory { address, ram_start, .. } = slot.source else { continue };
+        if manifest.outputs.contains_key(memory::OVERLAY) {
+            let what = format!("board {}: slot {} is the second in memory", board.name, slot.name);
+            return Err(Error::bad_input(what, "imagegen writes the device tree of one"));
+        }
         let image = images::file(slot.image);
         let path = folder.join(image);
         let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();

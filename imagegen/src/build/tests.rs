@@ -174,3 +174,41 @@ fn a_damaged_initramfs_is_not_what_went_in() {
     shorter.write(board::Compression::None, &mut bytes).unwrap();
     assert!(check(&bytes).contains("/plan has other content"));
 }
+
+#[test]
+fn an_output_inside_its_input_is_refused_before_anything_is_written() {
+    let sample = Sample::new("");
+    let before = fs::read_dir(&sample.request.from).unwrap().count();
+    std::os::unix::fs::symlink("content/dev", sample.out("link")).unwrap();
+    for out in ["content/out", "content/../content/dev/out", "link/out", "content"] {
+        let error = run(&sample.request, &sample.out(out)).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("lies inside --from"), "{out}: {error}");
+    }
+    assert_eq!(fs::read_dir(&sample.request.from).unwrap().count(), before);
+    assert_eq!(fs::read_dir(sample.request.from.join("dev")).unwrap().count(), 0);
+    let error = input::read(&sample.request.from, &sample.request.from.join("dev"), &mut |_| ()).unwrap_err();
+    assert!(error.exit_status() == 2 && error.hint.contains("TMPDIR"), "{error}");
+    run(&sample.request, &sample.out("contents")).unwrap();
+}
+
+#[test]
+fn what_may_never_end_is_refused_at_once() {
+    let mut sample = Sample::new("");
+    let pipe = sample.out("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [pipe.as_path(), Path::new("/dev/zero")] {
+        let refused = |error: Error| {
+            assert!(error.exit_status() == 2 && error.what.contains("is no regular file or folder"), "{error}");
+        };
+        refused(crate::inspect::run(path, &crate::inspect::Options::default(), &mut Vec::new()).unwrap_err());
+        refused(manifest::read(path).unwrap_err());
+        sample.request.kernel = Some(path.to_owned());
+        refused(run(&sample.request, &sample.out("out")).unwrap_err());
+        sample.request.kernel = None;
+        let content = std::mem::replace(&mut sample.request.from, path.to_owned());
+        refused(run(&sample.request, &sample.out("out")).unwrap_err());
+        refused(resolve(&sample.request).unwrap_err());
+        sample.request.from = content;
+    }
+    assert_eq!(sample.others(), ["pipe"]);
+}

@@ -1,18 +1,24 @@
 //! Reads the on-disk format of EROFS (kernel: fs/erofs/erofs_fs.h): superblock, inodes, attributes, directories, and
 //! contents that are not compressed. Little-endian throughout.
 
+use crate::error::TRUNCATED;
 use crate::{Error, Result};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-const SUPERBLOCK_OFFSET: u64 = 1024;
+/// Where the superblock lies.
+pub const SUPERBLOCK_OFFSET: u64 = 1024;
+const SUPERBLOCK_BYTES: usize = 128;
 const MAGIC: u32 = 0xE0F5_E1E2;
 const INODE_SLOT_BYTES: u64 = 32;
 /// Features of an image this reader knows: zero padding, big clusters, chunks, second head, tail packing, fragments.
 const KNOWN_FEATURES: u32 = 0x3f;
+/// Compatible feature: the superblock has a checksum.
+const CHECKSUM: u32 = 1;
 /// More than one device, which shares its bit with a second compression head.
 const DEVICE_TABLE: u32 = 0x8;
 /// Contents may add up to this many bytes, or to [`CONTENT_RATIO`] images if that is more: holes and shared blocks let a few
@@ -55,6 +61,37 @@ pub struct Inode {
     attributes_bytes: u64,
 }
 
+/// The attributes behind an inode, in their order there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttributeBody {
+    /// Where the first of [`AttributeBody::shared`] lies.
+    pub at: u64,
+    /// Places of shared ones.
+    pub shared: Vec<u32>,
+    /// Those of its own, as they are stored, padded to multiples of four bytes.
+    pub own: Vec<Vec<u8>>,
+}
+
+impl AttributeBody {
+    /// Bytes of the header in front.
+    const HEADER: usize = 12;
+
+    fn parse(start: u64, body: &[u8]) -> Option<Self> {
+        let count = usize::from(*body.get(4)?);
+        let (shared, mut rest) = body.get(Self::HEADER..)?.split_at_checked(count * 4)?;
+        let shared = shared.chunks_exact(4).filter_map(|id| u32_at(id, 0)).collect();
+        let mut own = Vec::new();
+        // Zeros behind the last one are padding.
+        while rest.iter().any(|byte| *byte != 0) {
+            let (name, value) = entry_lengths(rest)?;
+            let (entry, behind) = rest.split_at_checked((4 + name + value).next_multiple_of(4))?;
+            own.push(entry.to_vec());
+            rest = behind;
+        }
+        Some(AttributeBody { at: start + Self::HEADER as u64, shared, own })
+    }
+}
+
 /// A piece of a content.
 enum Extent {
     Hole(u64),
@@ -76,17 +113,39 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
 impl Image {
     /// Opens the image at `path` and reads its superblock.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut block = [0; 128];
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        // A block device says 0 elsewhere.
+        let length = file.seek(SeekFrom::End(0)).map_err(Error::io("read", path))?;
+        let mut block = [0; SUPERBLOCK_BYTES];
         file.read_exact_at(&mut block, SUPERBLOCK_OFFSET).map_err(|_| {
-            let what = format!("{}: byte {SUPERBLOCK_OFFSET}: too short for an EROFS image", path.display());
-            Error::bad_input(what, "the file is truncated: copy or build it again")
+            let what = format!("{}: byte {SUPERBLOCK_OFFSET}: truncated, too short for an EROFS image", path.display());
+            Error::bad_input(what, TRUNCATED)
         })?;
-        Self::parse(path, file, length, &block).ok_or_else(|| {
+        let image = Self::parse(path, file, length, &block).ok_or_else(|| {
             let what = format!("{}: byte {SUPERBLOCK_OFFSET}: no EROFS superblock that is known here", path.display());
             Error::bad_input(what, "the image is damaged, or has features of a newer mkfs.erofs: build it again")
-        })
+        })?;
+        if u32_at(&block, 4) != image.checksum()? {
+            return Err(image.error(format_args!("byte {SUPERBLOCK_OFFSET}: damaged, wrong checksum")));
+        }
+        let bytes = u64::from(u32_at(&block, 36).unwrap_or(0)) << image.block_bits;
+        if length < bytes {
+            let what = format!("{}: truncated: {length} of {bytes} bytes", path.display());
+            return Err(Error::bad_input(what, TRUNCATED));
+        }
+        Ok(image)
+    }
+
+    /// What its checksum must be: over its first block from the superblock on, the checksum itself as zeros
+    /// (`erofs_superblock_csum_verify` in fs/erofs/super.c); what is there, if it has none.
+    pub fn checksum(&self) -> Result<Option<u32>> {
+        let block = 1 << self.block_bits;
+        let mut bytes = self.bytes(SUPERBLOCK_OFFSET, if block > 1024 { block - 1024 } else { block })?;
+        if u32_at(&bytes, 8).is_none_or(|features| features & CHECKSUM == 0) {
+            return Ok(u32_at(&bytes, 4));
+        }
+        bytes.iter_mut().skip(4).take(4).for_each(|byte| *byte = 0);
+        Ok(Some(crc32c(&bytes)))
     }
 
     fn parse(path: &Path, file: File, length: u64, block: &[u8]) -> Option<Self> {
@@ -118,6 +177,9 @@ impl Image {
         let mut bytes = vec![0; length];
         match self.file.read_exact_at(&mut bytes, at) {
             Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                Err(self.error(format_args!("byte {at}: damaged, leads behind the end")))
+            }
             Err(error) => Err(self.error(format_args!("byte {at}: {error}"))),
         }
     }
@@ -162,29 +224,31 @@ impl Image {
     /// The extended attributes of an inode: those of its own, and those it shares.
     pub fn attributes(&self, inode: &Inode) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
         let mut attributes = BTreeMap::new();
-        if inode.attributes_bytes == 0 {
-            return Ok(attributes);
-        }
         let damaged = || self.error(format_args!("attributes of inode {} are damaged", inode.number));
-        let body = self.bytes(inode.attributes_at, inode.attributes_bytes as usize)?;
-        let shared = usize::from(*body.get(4).ok_or_else(damaged)?);
-        for index in 0..shared {
-            let id = u32_at(&body, 12 + index * 4).ok_or_else(damaged)?;
+        let Some(body) = self.attribute_body(inode)? else { return Ok(attributes) };
+        for id in body.shared {
             let at = self.attributes_at + u64::from(id) * 4;
             let head = self.bytes(at, 4)?;
             let (name, value) = entry_lengths(&head).ok_or_else(damaged)?;
             let entry = self.bytes(at, 4 + name + value)?;
-            let (name, value, _) = split_entry(&entry).ok_or_else(damaged)?;
+            let (name, value) = split_entry(&entry).ok_or_else(damaged)?;
             attributes.insert(name, value);
         }
-        let mut rest = body.get(12 + shared * 4..).ok_or_else(damaged)?;
-        // Zeros behind the last one are padding.
-        while rest.iter().any(|byte| *byte != 0) {
-            let (name, value, length) = split_entry(rest).ok_or_else(damaged)?;
+        for entry in &body.own {
+            let (name, value) = split_entry(entry).ok_or_else(damaged)?;
             attributes.insert(name, value);
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
         }
         Ok(attributes)
+    }
+
+    /// What stands behind an inode about its attributes, if anything.
+    pub fn attribute_body(&self, inode: &Inode) -> Result<Option<AttributeBody>> {
+        if inode.attributes_bytes == 0 {
+            return Ok(None);
+        }
+        let body = self.bytes(inode.attributes_at, inode.attributes_bytes as usize)?;
+        let parsed = AttributeBody::parse(inode.attributes_at, &body);
+        parsed.map(Some).ok_or_else(|| self.error(format_args!("attributes of inode {} are damaged", inode.number)))
     }
 
     /// The entries of a directory but for `.` and `..`: name and inode number.
@@ -299,8 +363,8 @@ fn entry_lengths(entry: &[u8]) -> Option<(usize, usize)> {
     Some(((*entry.first()?).into(), u16_at(entry, 2)?.into()))
 }
 
-/// Name, value, and length of an attribute entry.
-fn split_entry(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>, usize)> {
+/// Name and value of an attribute entry.
+fn split_entry(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (name_bytes, value_bytes) = entry_lengths(entry)?;
     let prefix: &[u8] = match entry.get(1)? {
         1 => b"user.",
@@ -311,6 +375,11 @@ fn split_entry(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>, usize)> {
         _ => return None,
     };
     let name = entry.get(4..4 + name_bytes)?;
-    let length = 4 + name_bytes + value_bytes;
-    Some(([prefix, name].concat(), entry.get(4 + name_bytes..length)?.to_vec(), length))
+    Some(([prefix, name].concat(), entry.get(4 + name_bytes..4 + name_bytes + value_bytes)?.to_vec()))
+}
+
+/// CRC-32C (Castagnoli) as the kernel's `crc32c(~0, ...)` gives it: not inverted at the end.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }

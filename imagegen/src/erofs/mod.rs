@@ -1,6 +1,7 @@
 //! EROFS images: written by `mkfs.erofs`, read back by a reader of our own.
 
 mod image;
+mod order;
 mod tool;
 mod verify;
 
@@ -62,6 +63,7 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
     let uuid = uuid(tree, options);
     let root = tree.spool.path().join("root");
     let arguments = arguments(&tool, options, uuid)?;
+    tool.require_names(tree, tree.spool.path())?;
     fs::create_dir(&root).map_err(Error::io("make", &root))?;
     extract::into(tree, &root)?;
     OpenOptions::new()
@@ -73,8 +75,11 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
         .map_err(Error::io("create", out))?;
     let mut command = Command::new("mkfs.erofs");
     command.args(arguments).arg(out).arg(&root);
-    run(command, out, progress)?;
+    run(command, &tool, out, progress)?;
     fs::remove_dir_all(&root).map_err(Error::io("remove", &root))?;
+    if tree.nodes.values().any(|node| node.xattrs.len() > 1) {
+        order::sort_attributes(out)?;
+    }
     let (bytes, sha256, tail) = measure(out)?;
     Ok(Summary { uuid, bytes, sha256, tail, tool: tool.version })
 }
@@ -126,7 +131,7 @@ pub(crate) fn source_date() -> Result<u64> {
     parsed.ok_or_else(|| Error::bad_input(format!("SOURCE_DATE_EPOCH is {value:?}"), "set it to seconds since 1970"))
 }
 
-fn run(mut command: Command, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
+fn run(mut command: Command, tool: &Tool, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<()> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().map_err(Error::io("run", "mkfs.erofs"))?;
     let (sender, receiver) = channel();
@@ -144,9 +149,15 @@ fn run(mut command: Command, out: &Path, progress: &mut dyn FnMut(u64)) -> Resul
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("").trim().to_owned();
-    Err(Error::failed(format!("mkfs.erofs failed ({}) on {}: {said}", output.status, out.display()), "is there space?"))
+    let said = tool::errors(&output.stderr);
+    let hint = if said.contains("No space left on device") || said.contains("quota exceeded") {
+        "is there space? make room, or give a place with more of it".to_owned()
+    } else if output.status.code().is_none() {
+        "something ended it: was memory short? the system's log (dmesg) may say".to_owned()
+    } else {
+        format!("those are the words of mkfs.erofs {}: a newer erofs-utils may be able to", tool.version)
+    };
+    Err(Error::failed(format!("mkfs.erofs failed ({}) on {}: {said}", output.status, out.display()), hint))
 }
 
 /// Size, SHA-256 and end of the image at `path`.

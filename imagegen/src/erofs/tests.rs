@@ -131,11 +131,125 @@ fn spoilt_images_are_refused_without_a_panic() {
     }
     for at in (1024..bytes.len().min(60_000)).step_by(97) {
         let mut bytes = bytes.clone();
+        // Without a checksum, which would stand in front of all else.
+        bytes[1032] &= !1;
         bytes[at] ^= 0xff;
         fs::write(&out, &bytes).expect("write");
         // Some bytes belong to nothing.
         let _ = verify(&tree, &out);
     }
+}
+
+#[test]
+fn damage_is_called_damage_and_names_the_image() {
+    if !is_privileged() {
+        return;
+    }
+    let spool = folder();
+    for options in options() {
+        let tree = tree(spool.path());
+        let out = spool.path().join("image");
+        write(&tree, &options, &out, &mut |_| ()).expect("write");
+        let bytes = fs::read(&out).expect("image");
+        let refused = |bytes: &[u8], cause: &str| {
+            fs::write(&out, bytes).expect("write");
+            let error = list(&out).expect_err(cause);
+            let text = error.to_string();
+            assert!(error.kind == Kind::BadInput && text.contains(cause), "{text}");
+            assert!(text.starts_with(out.to_str().unwrap()) && !text.contains("unpacked"), "{text}");
+        };
+        for at in 1060..1072 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x40;
+            refused(&bytes, "damaged");
+        }
+        for length in [1100, 4096, bytes.len() / 2, bytes.len() - 1] {
+            refused(&bytes[..length], "truncated");
+        }
+        // Behind the block with the checksum: any answer but one that names what was unpacked.
+        for at in (4096..bytes.len()).step_by(bytes.len() / 12) {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0xff;
+            fs::write(&out, &bytes).expect("write");
+            if let Err(error) = list(&out) {
+                let text = error.to_string();
+                assert!(text.contains(out.to_str().unwrap()) && !text.contains("unpacked-"), "byte {at}: {text}");
+                assert_eq!(error.kind, Kind::BadInput, "byte {at}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_names_are_tried_on_the_tool() {
+    let spool = folder();
+    let script = "mkdir r; : >r/$(printf 'n%.0s' $(seq 255)); cd r; find . | cpio -o -H newc --quiet >../a.cpio";
+    let work = folder();
+    assert!(Command::new("bash").args(["-euc", script]).current_dir(work.path()).status().expect("bash").success());
+    let tree = input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).expect("archive");
+    let tool = Tool::probe().expect("mkfs.erofs");
+    let tried = tool.require_names(&tree, spool.path());
+    if tool.version == "1.5" {
+        let error = tried.expect_err("255 bytes");
+        assert_eq!(error.kind, Kind::BadInput);
+        assert!(error.what.contains("nnn`: a name of 255 bytes, mkfs.erofs 1.5 takes at most 254"), "{error}");
+    }
+    assert_eq!(fs::read_dir(spool.path()).expect("spool").count(), 1, "the tree's own spool alone");
+}
+
+#[test]
+fn the_tools_words_are_one_line() {
+    let said = b"\n<W> erofs: a warning\n<E> erofs: first thing\n<E> erofs: \tCould not  format: [Error 2] No\n\n";
+    assert_eq!(tool::errors(said), "erofs: first thing; erofs: Could not format: [Error 2] No");
+    assert_eq!(tool::errors(b"usage: x\nbad option\n"), "bad option");
+    let kind = |kind: std::io::ErrorKind| tool::unusable("mkfs.erofs")(kind.into()).hint;
+    assert!(kind(std::io::ErrorKind::PermissionDenied).contains("may not be executed"));
+    assert!(kind(std::io::ErrorKind::NotFound).starts_with("apt-get install erofs-utils"));
+}
+
+/// As root, and as a user without rights under fakeroot, which lists attributes in another order.
+#[test]
+fn attributes_have_one_order() {
+    let build = |folder: &Path| {
+        let mut tree = tree(folder);
+        let more: [(&[u8], &[u8]); 3] = [(b"trusted.t", b"1"), (b"user.b", b"second"), (b"user.a", b"first")];
+        for path in ["/bin/true", "/one", "/block", "/none"] {
+            let xattrs = &mut tree.nodes.get_mut(path.as_bytes()).expect("there").xattrs;
+            xattrs.extend(more.map(|(name, value)| (name.to_vec(), value.to_vec())));
+            xattrs.insert(b"user.own".to_vec(), path.as_bytes().to_vec());
+        }
+        let out = folder.join("image");
+        write(&tree, &Options::default(), &out, &mut |_| ()).expect("write");
+        verify(&tree, &out).expect("verify");
+        out
+    };
+    // The same test, run by a user without rights.
+    if let Some(out) = std::env::var_os("IMAGEGEN_TEST_IMAGE") {
+        let spool = folder();
+        fs::copy(build(spool.path()), out).expect("copy");
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() || !is_privileged() {
+        return;
+    }
+    let spool = folder();
+    let ours = fs::read(build(spool.path())).expect("image");
+    let folder = folder();
+    let copy = folder.path().join("program");
+    fs::copy(std::env::current_exe().expect("program"), &copy).expect("copy");
+    let open = |path: &Path, mode| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    open(folder.path(), 0o777).and_then(|()| open(&copy, 0o755)).expect("permissions");
+    let theirs = folder.path().join("image");
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "fakeroot", "--"])
+        .arg(&copy)
+        .args(["--exact", "erofs::tests::attributes_have_one_order"])
+        .env("IMAGEGEN_TEST_IMAGE", &theirs)
+        .current_dir("/")
+        .output()
+        .expect("setpriv");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(ours == fs::read(&theirs).expect("image"), "the same tree, the same bytes");
 }
 
 #[test]

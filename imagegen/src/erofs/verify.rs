@@ -3,6 +3,7 @@
 //! Compressed contents are unpacked by `fsck.erofs`; names, metadata and all else are read here in either case.
 
 use super::image::{Image, Inode};
+use super::tool;
 use crate::tree::{Content, Node, NodeKind, Tree};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -25,7 +26,7 @@ const PATH_BYTES_MAX: usize = 4096;
 pub fn list(path: &Path) -> Result<Vec<(Vec<u8>, Node)>> {
     let image = Image::open(path)?;
     let inodes = walk(&image)?;
-    let unpacked = Unpacked::new(path, inodes.values())?;
+    let unpacked = Unpacked::new(&image, path, inodes.values())?;
     let mut hashes = HashMap::new();
     let mut nodes = Vec::new();
     for (inside, inode) in inodes {
@@ -59,7 +60,7 @@ pub fn cat(path: &Path, inside: &[u8], out: &mut dyn Write) -> Result<()> {
             "list it with inspect",
         ));
     }
-    let unpacked = Unpacked::new(path, [&inode])?;
+    let unpacked = Unpacked::new(&image, path, [&inode])?;
     read_content(&image, inside, &inode, &unpacked, &mut |piece| {
         out.write_all(piece).map_err(Error::io("write", "the output"))
     })
@@ -105,7 +106,7 @@ pub fn verify(tree: &Tree, path: &Path) -> Result<()> {
 }
 
 /// Every path of the image with its inode.
-fn walk(image: &Image) -> Result<BTreeMap<Vec<u8>, Inode>> {
+pub(super) fn walk(image: &Image) -> Result<BTreeMap<Vec<u8>, Inode>> {
     let mut inodes = BTreeMap::new();
     let mut directories = HashSet::new();
     let mut waiting = vec![(b"/".to_vec(), image.root)];
@@ -182,13 +183,27 @@ fn read_content(
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     match &unpacked.folder {
-        Some(folder) if Image::is_compressed(inode) => read_unpacked(folder.path(), inside, sink),
+        Some(folder) if Image::is_compressed(inode) => read_unpacked(image, folder.path(), inside, inode, sink),
         _ => image.content(inode, sink),
     }
 }
 
-fn read_unpacked(folder: &Path, inside: &[u8], sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn read_unpacked(
+    image: &Image,
+    folder: &Path,
+    inside: &[u8],
+    inode: &Inode,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let path = folder.join("root").join(OsStr::from_bytes(inside.strip_prefix(b"/").unwrap_or(inside)));
+    let shown = inside.escape_ascii();
+    // What fsck.erofs did not unpack it found in no place, or of another type.
+    let metadata = std::fs::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file);
+    let bytes = metadata.map(|metadata| metadata.len());
+    if bytes != Some(inode.size) {
+        let found = bytes.map_or_else(|| "nothing".to_owned(), |bytes| format!("{bytes} bytes"));
+        return Err(image.error(format_args!("`{shown}` of {} bytes unpacks to {found}", inode.size)));
+    }
     let mut file = File::open(&path).map_err(Error::io("open", &path))?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -206,7 +221,7 @@ struct Unpacked {
 }
 
 impl Unpacked {
-    fn new<'a>(path: &Path, inodes: impl IntoIterator<Item = &'a Inode>) -> Result<Self> {
+    fn new<'a>(image: &Image, path: &Path, inodes: impl IntoIterator<Item = &'a Inode>) -> Result<Self> {
         if !inodes.into_iter().any(Image::is_compressed) {
             return Ok(Unpacked { folder: None });
         }
@@ -219,12 +234,18 @@ impl Unpacked {
             .arg(path)
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| Error::failed(format!("cannot run fsck.erofs: {error}"), "apt-get install erofs-utils"))?;
+            .map_err(tool::unusable("fsck.erofs"))?;
         if output.status.success() {
             return Ok(Unpacked { folder: Some(folder) });
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("").trim().to_owned();
-        Err(Error::failed(format!("fsck.erofs cannot unpack {}: {said}", path.display()), "run it under fakeroot"))
+        let said = tool::errors(&output.stderr);
+        let failed = |hint| Err(Error::failed(format!("fsck.erofs cannot unpack {}: {said}", path.display()), hint));
+        if said.contains("No space left on device") {
+            failed("make room beside the image")
+        } else if said.contains("Operation not permitted") || said.contains("Permission denied") {
+            failed("run it under fakeroot")
+        } else {
+            Err(image.error(format_args!("damaged: fsck.erofs cannot unpack it: {said}")))
+        }
     }
 }

@@ -12,6 +12,12 @@ use std::path::Path;
 const COPY_BYTES: usize = 256 * 1024;
 /// As the kernel: `MAXSYMLINKS` in include/linux/namei.h.
 const MAX_LINKS_FOLLOWED: usize = 40;
+/// Longest name, path and target of a link in bytes: `NAME_MAX`, and `PATH_MAX` less its NUL, of
+/// include/uapi/linux/limits.h.
+const NAME_BYTES_MAX: usize = 255;
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Bytes of a name that a message shows.
+const SHOWN_BYTES: usize = 300;
 
 /// A tree in the making.
 pub struct Builder {
@@ -80,6 +86,9 @@ impl Builder {
         if rest.iter().any(|component| component == b"..") {
             return Err("has a `..` component".to_owned());
         }
+        if let Some(long) = rest.iter().find(|component| component.len() > NAME_BYTES_MAX) {
+            return Err(format!("has a name of {} bytes, the limit is {NAME_BYTES_MAX}", long.len()));
+        }
         let Some(last) = rest.pop_back() else { return Ok(b"/".to_vec()) };
         let mut place = b"/".to_vec();
         let mut followed = 0;
@@ -89,6 +98,9 @@ impl Builder {
                 continue;
             }
             let next = join(&place, &component);
+            if next.len() > PATH_BYTES_MAX {
+                return Err(format!("leads to a path of {} bytes, the limit is {PATH_BYTES_MAX}", next.len()));
+            }
             match self.tree.nodes.get(&next).map(|node| &node.kind) {
                 Some(NodeKind::Directory) => place = next,
                 Some(NodeKind::Symlink(target)) => {
@@ -110,7 +122,11 @@ impl Builder {
                 }
             }
         }
-        Ok(join(&place, &last))
+        let path = join(&place, &last);
+        if path.len() > PATH_BYTES_MAX {
+            return Err(format!("is a path of {} bytes, the limit is {PATH_BYTES_MAX}", path.len()));
+        }
+        Ok(path)
     }
 
     /// The node at a located path.
@@ -183,7 +199,10 @@ fn parent(path: &mut Vec<u8>) {
     path.truncate(end.max(1));
 }
 
-/// Raw bytes for a message.
-pub fn text(bytes: &[u8]) -> impl std::fmt::Display + '_ {
-    bytes.escape_ascii()
+/// Raw bytes for a message, the start of them if they are many.
+pub fn text(bytes: &[u8]) -> String {
+    match bytes.split_at_checked(SHOWN_BYTES) {
+        Some((start, rest)) if !rest.is_empty() => format!("{}...", start.escape_ascii()),
+        _ => bytes.escape_ascii().to_string(),
+    }
 }

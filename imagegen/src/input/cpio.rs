@@ -1,6 +1,6 @@
 //! One newc cpio archive, up to and including its `TRAILER!!!`, unpacked as `init/initramfs.c` does it.
 
-use super::builder::{Builder, Put, text};
+use super::builder::{Builder, PATH_BYTES_MAX, Put, text};
 use super::source::Stream;
 use crate::Result;
 use crate::tree::{Content, Node, NodeKind};
@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 
 const HEADER_BYTES: usize = 110;
 const NAME_BYTES_MAX: u32 = 4096;
-const TARGET_BYTES_MAX: u32 = 4096;
 const TRAILER: &[u8] = b"TRAILER!!!";
 
 const TYPE_MASK: u32 = 0o170_000;
@@ -77,7 +76,11 @@ impl Archive<'_, '_, '_> {
         self.stream.read_exact(magic, "a cpio header")?;
         match &*magic {
             b"070701" | b"070702" => {}
-            b"070707" => return Err(self.stream.error(start, "an old cpio archive; the kernel takes `cpio -H newc`")),
+            b"070707" => {
+                let hint =
+                    "unpack it with `cpio -i`, and pack it with `find . | cpio -o -H newc`, which the kernel takes";
+                return Err(self.stream.place().error(start, "an old cpio archive (odc)", hint));
+            }
             other => {
                 let what = format!("not the magic of a newc cpio entry: found `{}`", text(other));
                 return Err(self.stream.error(start, what));
@@ -91,9 +94,11 @@ impl Archive<'_, '_, '_> {
     /// The entry's name, up to its first zero byte, and the padding behind it.
     fn name(&mut self, start: u64, header: &Header) -> Result<Vec<u8>> {
         if header.name_bytes == 0 || header.name_bytes > NAME_BYTES_MAX {
-            return Err(self
-                .stream
-                .error(start, format_args!("a cpio entry with a name of {} bytes", header.name_bytes)));
+            let what = format!(
+                "a cpio entry with a name of {} bytes, the limit is {NAME_BYTES_MAX} with its end",
+                header.name_bytes
+            );
+            return Err(self.stream.error(start, what));
         }
         let mut name = vec![0; header.name_bytes as usize];
         self.stream.read_exact(&mut name, "the name of a cpio entry")?;
@@ -133,8 +138,9 @@ impl Archive<'_, '_, '_> {
         let put = match header.mode & TYPE_MASK {
             0o100_000 => self.file(start, header, path, &shown)?,
             0o120_000 => {
-                if header.size > TARGET_BYTES_MAX {
-                    return Err(self.stream.error(start, format_args!("{shown}: a target of {} bytes", header.size)));
+                if header.size as usize > PATH_BYTES_MAX {
+                    let what = format!("{shown}: a target of {} bytes, the limit is {PATH_BYTES_MAX}", header.size);
+                    return Err(self.stream.error(start, what));
                 }
                 let mut target = vec![0; header.size as usize];
                 self.stream.read_exact(&mut target, &shown)?;

@@ -16,6 +16,8 @@ mod source;
 mod tar;
 mod xz;
 
+pub(crate) use builder::PATH_BYTES_MAX;
+
 use crate::tree::Tree;
 use crate::{Error, Result};
 use builder::Builder;
@@ -38,9 +40,13 @@ const PROBE_BYTES: u64 = 512;
 /// # Errors
 /// `BadInput` naming file and offset if the input is not what it should be; `FailedWork` if spooling fails.
 pub fn read(path: &Path, spool_parent: &Path, progress: &mut dyn FnMut(u64)) -> Result<Tree> {
+    let is_directory = is_directory(path)?;
+    if is_directory && is_inside(spool_parent, path) {
+        let what = format!("{}: what is read from it would be put into {}", path.display(), spool_parent.display());
+        return Err(Error::bad_input(what, "set TMPDIR, or the output, to a folder outside of it"));
+    }
     let mut builder = Builder::new(spool_parent)?;
-    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-    if metadata.is_dir() {
+    if is_directory {
         directory::read(path, &mut builder, progress)?;
         return Ok(builder.finish());
     }
@@ -49,6 +55,27 @@ pub fn read(path: &Path, spool_parent: &Path, progress: &mut dyn FnMut(u64)) -> 
         Format::Initramfs => initramfs::read(path, &mut builder, progress)?,
     }
     Ok(builder.finish())
+}
+
+/// Whether `path` is a directory; otherwise it is a regular file.
+///
+/// # Errors
+/// Bad input for whatever is neither: a pipe or a device may never end, and is read twice here.
+pub fn is_directory(path: &Path) -> Result<bool> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if metadata.is_file() || metadata.is_dir() {
+        return Ok(metadata.is_dir());
+    }
+    let what = format!("{} is no regular file or folder", path.display());
+    Err(Error::bad_input(what, "write what it gives to a file first"))
+}
+
+/// Whether `inner`, which may still have to be made, is `outer` or lies in it, symbolic links followed.
+pub fn is_inside(inner: &Path, outer: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    let Some(outer) = real(outer) else { return false };
+    let absolute = std::path::absolute(inner).unwrap_or_default();
+    absolute.ancestors().find_map(real).is_some_and(|inner| inner.starts_with(&outer))
 }
 
 enum Format {

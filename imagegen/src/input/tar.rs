@@ -1,7 +1,7 @@
 //! A tar archive: ustar, GNU or pax. Entries are read raw, because the `tar` crate takes pax records apart at newlines,
 //! which breaks binary attributes (`security.capability`).
 
-use super::builder::{Builder, Put, text};
+use super::builder::{Builder, PATH_BYTES_MAX, Put, text};
 use super::compression::{Compression, Extent, unpack};
 use super::source::{Place, Source, Stream};
 use crate::tree::{Node, NodeKind};
@@ -154,6 +154,12 @@ impl<R: Read> RawEntry<'_, R> {
         let path = builder.locate(&name).map_err(|what| self.error(format_args!("{shown} {what}")))?;
         let target = records.get(&b"linkpath"[..]).cloned().or(extension.target);
         let target = target.or_else(|| self.entry.link_name_bytes().map(std::borrow::Cow::into_owned));
+        let target_bytes = target.as_ref().map_or(0, Vec::len);
+        if target_bytes > PATH_BYTES_MAX {
+            return Err(
+                self.error(format_args!("{shown}: a target of {target_bytes} bytes, the limit is {PATH_BYTES_MAX}"))
+            );
+        }
         let put = if self.kind() == EntryType::Link {
             self.link(path, &target.unwrap_or_default(), &shown, builder)?
         } else {

@@ -311,6 +311,43 @@ fn tar_refusals() {
 
 /// A small archive in every compression, and as a tar. Small dictionaries: a decoder that is opened for every byte of it
 /// would otherwise spend its time on clearing megabytes.
+#[test]
+fn names_and_paths_that_no_file_system_takes() {
+    let long = "n".repeat(256);
+    let deep = vec!["d".repeat(255); 16].join("/");
+    let cases = [
+        (format!("a/{long}"), "a name of 256 bytes, the limit is 255"),
+        (format!("{long}/a"), "a name of 256 bytes, the limit is 255"),
+        (format!("/{deep}"), "a name of 4097 bytes, the limit is 4096 with its end"),
+    ];
+    for (name, cause) in cases {
+        let text = refusal(&Cpio::default().entry("a", 0o040_755, b"").entry(&name, 0o100_644, b"x").end());
+        assert!(text.contains("input: byte ") && text.contains(cause), "{text}");
+        assert!(!text.contains("spool") && text.len() < 700, "{text}");
+    }
+    // Below the limit in the archive, above it through a link.
+    let linked =
+        Cpio::default().entry("l", 0o120_777, b"longer").entry(&format!("l/{}", &deep[..4093]), 0o100_644, b"");
+    assert!(refusal(&linked.end()).contains("a path of 4101 bytes"));
+    let fits = Cpio::default().entry(&format!("/{}", &deep[..4094]), 0o100_644, b"").entry(&long[1..], 0o100_644, b"x");
+    read_bytes(&fits.end()).unwrap();
+    let work = folder();
+    for (script, cause) in [
+        (
+            "echo x >a; tar cf out --format=pax --transform=\"s/a/$(printf 'n%.0s' $(seq 256))/\" a",
+            "a name of 256 bytes",
+        ),
+        (
+            "ln -s nowhere b; tar cf out --format=pax --transform=\"s/nowhere/$(printf 't%.0s' $(seq 4096))/\" b",
+            "a target of 4096 bytes, the limit is 4095",
+        ),
+    ] {
+        shell(work.path(), script);
+        let text = refusal(&fs::read(work.path().join("out")).unwrap());
+        assert!(text.contains("input: byte ") && text.contains(cause), "{text}");
+    }
+}
+
 fn samples() -> Vec<(String, Vec<u8>)> {
     let folder = folder();
     shell(

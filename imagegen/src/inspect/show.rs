@@ -6,17 +6,19 @@ use crate::tree::{Node, NodeKind};
 use crate::verity::Image;
 use bootstrap::record::Record;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// Files, a line each, or as JSON.
 pub(super) fn files(entries: &[(Vec<u8>, Node)], as_json: bool) -> String {
     let mut text = String::new();
     if as_json {
-        let list: Vec<Value> = entries.iter().map(|(path, node)| file_json(path, node)).collect();
-        text = serde_json::to_string_pretty(&list).unwrap_or_default();
+        text = serde_json::to_string_pretty(&list_json(entries)).unwrap_or_default();
         text.push('\n');
         return text;
     }
+    let links = hard_links(entries);
+    let link = |path: &[u8]| links.get(path).copied();
     for (path, node) in entries {
         let (size, target) = match &node.kind {
             NodeKind::File(content) => (content.size.to_string(), None),
@@ -26,9 +28,12 @@ pub(super) fn files(entries: &[(Vec<u8>, Node)], as_json: bool) -> String {
             NodeKind::Symlink(target) => (target.len().to_string(), Some(target)),
             NodeKind::Directory | NodeKind::Fifo | NodeKind::Socket => ("0".to_owned(), None),
         };
-        let (mode, uid, gid, path) = (mode(node), node.uid, node.gid, printable(path));
+        let (mode, uid, gid, shown) = (mode(node), node.uid, node.gid, printable(path));
         // Writing to a String cannot fail.
-        let _ = write!(text, "{mode} {uid:>5} {gid:>5} {size:>12} {path}");
+        let _ = write!(text, "{mode} {uid:>5} {gid:>5} {size:>12} {shown}");
+        if let Some(first) = link(path) {
+            let _ = write!(text, " link to {}", printable(first));
+        }
         if let Some(target) = target {
             let _ = write!(text, " -> {}", printable(target));
         }
@@ -64,18 +69,48 @@ pub(super) fn image_json(image: &Image, files: &[(Vec<u8>, Node)]) -> Value {
             "fec_roots": summary.fec.map_or(0, |fec| fec.roots),
         })
     });
-    let files: Vec<Value> = files.iter().map(|(path, node)| file_json(path, node)).collect();
-    json!({ "bytes": image.data_bytes, "version": image.version, "verity": verity, "files": files })
+    json!({ "bytes": image.data_bytes, "version": image.version, "verity": verity, "files": list_json(files) })
+}
+
+fn list_json(entries: &[(Vec<u8>, Node)]) -> Vec<Value> {
+    let links = hard_links(entries);
+    entries.iter().map(|(path, node)| file_json(path, node, links.get(path.as_slice()).copied())).collect()
+}
+
+/// Path to the first path of the same file, for every hard link but the first.
+fn hard_links(entries: &[(Vec<u8>, Node)]) -> HashMap<&[u8], &[u8]> {
+    let (mut first, mut links) = (HashMap::new(), HashMap::new());
+    for (path, node) in entries {
+        if let NodeKind::File(content) = &node.kind {
+            let known = *first.entry(content.id).or_insert(path.as_slice());
+            if known != path {
+                links.insert(path.as_slice(), known);
+            }
+        }
+    }
+    links
 }
 
 /// Names may hold anything; a terminal must not obey it.
-fn printable(bytes: &[u8]) -> String {
-    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    String::from_utf8_lossy(bytes).chars().map(show).collect()
+pub(super) fn printable(bytes: &[u8]) -> String {
+    distinct(bytes).chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-fn file_json(path: &[u8], node: &Node) -> Value {
-    let text = String::from_utf8_lossy;
+/// A byte that is not UTF-8 as `\xNN`, and a backslash as two: different names stay different.
+fn distinct(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text += &chunk.valid().replace('\\', "\\\\");
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+fn file_json(path: &[u8], node: &Node, link: Option<&[u8]>) -> Value {
+    let text = distinct;
     let mut entry = json!({
         "path": text(path), "type": kind(node).1, "mode": format!("{:04o}", node.mode), "uid": node.uid, "gid": node.gid,
     });
@@ -91,8 +126,9 @@ fn file_json(path: &[u8], node: &Node) -> Value {
     };
     if let (Value::Object(entry), Value::Object(extra)) = (&mut entry, extra) {
         entry.extend(extra);
+        entry.extend(link.map(|first| ("hard_link_of".to_owned(), text(first).into())));
         let xattrs = node.xattrs.iter();
-        let xattrs = xattrs.map(|(name, value)| (text(name).into_owned(), hex(value).into()));
+        let xattrs = xattrs.map(|(name, value)| (text(name), hex(value).into()));
         let xattrs: serde_json::Map<String, Value> = xattrs.collect();
         if !xattrs.is_empty() {
             entry.insert("xattrs".to_owned(), Value::Object(xattrs));

@@ -53,7 +53,8 @@ pub fn resolve(
 ) -> Result<Vec<ResolvedModule>> {
     let Some(dir) = dir else {
         if !names.is_empty() {
-            log::info!("no modules folder given: {} are taken to be built into the kernel", names.join(", "));
+            let count = crate::count(names.len(), "module");
+            log::warn!("the board lists {count} and --modules was not given: taken as built in");
         }
         return Ok(Vec::new());
     };

@@ -14,6 +14,12 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let path = FOLDER.path().join("image");
+    let mut bytes = bytes.to_vec();
+    // Checksum and length would refuse nearly everything: no image has a checksum here, and each is as long as it says.
+    if let Some(features) = bytes.get_mut(1032) {
+        *features &= !1;
+    }
+    bytes.iter_mut().skip(1060).take(4).for_each(|byte| *byte = 0);
     std::fs::write(&path, bytes).expect("write");
     if let Ok(files) = imagegen::erofs::list(&path) {
         assert!(files.iter().any(|(path, _)| path == b"/"));

@@ -19,7 +19,6 @@ impl Validator {
         }
         let mut names = BTreeSet::new();
         let mut in_initramfs = 0;
-        let mut in_memory = 0;
         let mut slots = Some(Vec::new());
         for (index, raw) in raw.into_iter().enumerate() {
             let path = format!("slot.{index}");
@@ -32,10 +31,6 @@ impl Validator {
                 if in_initramfs > 1 {
                     self.problem(&format!("{path}.source"), "a second image in the initramfs, expected at most one");
                 }
-            }
-            in_memory += usize::from(matches!(slot, Some(Slot { source: Source::Memory { .. }, .. })));
-            if in_memory > 1 {
-                self.problem(&format!("{path}.source"), "a second image in memory, expected at most one");
             }
             slots = slots.zip(slot).map(|(mut slots, slot)| {
                 slots.push(slot);

@@ -1,0 +1,144 @@
+//! Writes a single file as a whole: a regular file is replaced, a device or a pipe is written to.
+
+use crate::{Error, Result};
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// A file about to be written. Made before the work whose result it takes, so that what cannot be written fails first.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+}
+
+impl Output {
+    /// Checks that `path` is absent, a regular file, a character device or a named pipe.
+    ///
+    /// # Errors
+    /// Bad input for everything else, and if the folder is missing.
+    pub fn at(path: &Path) -> Result<Self> {
+        is_stream(path)?;
+        let folder = folder(path);
+        if fs::metadata(folder).map_err(Error::io("find", folder))?.is_dir() {
+            return Ok(Output { path: path.to_owned() });
+        }
+        Err(Error::bad_input(format!("{} is no folder", folder.display()), "is the path right?"))
+    }
+
+    /// Writes `bytes`: a regular file, mode 0600, is durable and whole, or stays as it was.
+    ///
+    /// # Errors
+    /// Bad input if the place has become something else meanwhile; failed work if writing fails.
+    pub fn write(&self, bytes: &[u8]) -> Result<()> {
+        let path = &self.path;
+        if is_stream(path)? {
+            // Appended: standard output may have been redirected to a file that holds something.
+            let mut stream = OpenOptions::new().append(true).open(path).map_err(Error::io("open", path))?;
+            return stream.write_all(bytes).map_err(Error::io("write", path));
+        }
+        let folder = folder(path);
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("make a file in", folder))?;
+        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io("write", path))?;
+        file.persist(path).map(drop).map_err(|error| Error::io("write", path)(error.error))
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether what is at `path` is written through instead of replaced.
+fn is_stream(path: &Path) -> Result<bool> {
+    let refuse = || Err(Error::bad_input(format!("{} is no regular file", path.display()), "name a new file"));
+    let Some(own) = metadata(path, fs::symlink_metadata)? else { return Ok(false) };
+    if !own.is_symlink() {
+        return if own.is_file() {
+            Ok(false)
+        } else if streams(&own) {
+            Ok(true)
+        } else {
+            refuse()
+        };
+    }
+    // `/dev/stdout` is a link, and leads to a regular file where a shell has redirected it.
+    let leads_to = metadata(path, fs::metadata)?;
+    let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc/self/fd");
+    match leads_to {
+        Some(leads_to) if streams(&leads_to) || (is_descriptor && leads_to.is_file()) => Ok(true),
+        _ => refuse(),
+    }
+}
+
+fn streams(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() || metadata.file_type().is_fifo()
+}
+
+fn metadata(path: &Path, read: fn(PathBuf) -> std::io::Result<Metadata>) -> Result<Option<Metadata>> {
+    match read(path.to_owned()) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_made_and_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for text in ["first", "second"] {
+            Output::at(&path).unwrap().write(text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn links_and_folders_are_refused_and_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, dangling) =
+            (folder.path().join("file"), folder.path().join("link"), folder.path().join("dangling"));
+        fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
+        for path in [&link, &dangling, &folder.path().to_owned()] {
+            let error = Output::at(path).unwrap_err();
+            assert!(error.exit_status() == 2 && error.what.ends_with("is no regular file"), "{error}");
+            // Also if it has become one since.
+            assert_eq!(Output { path: path.clone() }.write(b"x").unwrap_err().exit_status(), 2);
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+        assert_eq!(Output::at(&folder.path().join("none/file")).unwrap_err().exit_status(), 2);
+        assert_eq!(Output::at(&file.join("below")).unwrap_err().exit_status(), 2);
+    }
+
+    #[test]
+    fn devices_and_pipes_are_written_to_and_stay() {
+        Output::at(Path::new("/dev/null")).unwrap().write(b"x").unwrap();
+        let full = Output::at(Path::new("/dev/full")).unwrap().write(b"x").unwrap_err();
+        assert!(full.exit_status() == 1 && full.what.contains("/dev/full"), "{full}");
+        for device in ["/dev/null", "/dev/full"] {
+            assert!(fs::symlink_metadata(device).unwrap().file_type().is_char_device(), "{device}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for path in [&pipe, &link] {
+            let reader = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || fs::read_to_string(pipe).unwrap()
+            });
+            Output::at(path).unwrap().write(b"through").unwrap();
+            assert_eq!(reader.join().unwrap(), "through");
+        }
+        assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+}
