@@ -101,6 +101,9 @@ pub fn reported(qemu: &Qemu) -> Result<(Boot, Report)> {
         true
     })?;
     let text = String::from_utf8_lossy(&bytes);
+    if text.contains("DAX unsupported") {
+        return Err(format!("an image in memory is not used where it lies; console:\n{text}").into());
+    }
     let report = std::fs::read(port).ok().and_then(|bytes| Report::parse(&bytes));
     match (end, Boot::parse(&text), report) {
         (End::Exited(true), Some(boot), Some(report)) => Ok((boot, report)),
