@@ -24,7 +24,14 @@ impl StagedFile {
     /// Bad input if `target` is something other than a file; failed work if it is being written already, or cannot be made.
     pub fn beside(target: &Path) -> Result<Self> {
         // A link stays, and what it leads to is replaced.
-        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let target = match fs::canonicalize(target) {
+            Ok(target) => target,
+            Err(_) if target.is_symlink() => {
+                let what = format!("{} is no regular file: a link that leads nowhere", target.display());
+                return Err(Error::bad_input(what, "remove it, or name a file"));
+            }
+            Err(_) => target.to_owned(),
+        };
         let target = std::path::absolute(&target).map_err(Error::io("find", &target))?;
         let is_other = fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file());
         let (Some(parent), Some(name), false) = (target.parent(), target.file_name(), is_other) else {
@@ -147,6 +154,9 @@ mod tests {
         staged.publish().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        fs::remove_file(&target).unwrap();
+        assert_eq!(StagedFile::beside(&link).unwrap_err().exit_status(), 2);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(StagedFile::beside(folder.path()).unwrap_err().exit_status(), 2);
         assert_eq!(StagedFile::beside(&folder.path().join("none/file")).unwrap_err().exit_status(), 2);
     }

@@ -6,6 +6,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+/// Links that stand for open files (proc(5); the first three are made by udev or systemd).
+const DESCRIPTORS: [&str; 4] = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+
 /// A file about to be written. Made before the work whose result it takes, so that what cannot be written fails first.
 #[derive(Debug)]
 pub struct Output {
@@ -63,7 +66,7 @@ fn is_stream(path: &Path) -> Result<bool> {
     }
     // `/dev/stdout` is a link, and leads to a regular file where a shell has redirected it.
     let leads_to = metadata(path, fs::metadata)?;
-    let is_descriptor = path.starts_with("/dev") || path.starts_with("/proc/self/fd");
+    let is_descriptor = DESCRIPTORS.iter().any(|place| path.starts_with(place));
     match leads_to {
         Some(leads_to) if streams(&leads_to) || (is_descriptor && leads_to.is_file()) => Ok(true),
         _ => refuse(),
@@ -117,6 +120,22 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
         assert_eq!(Output::at(&folder.path().join("none/file")).unwrap_err().exit_status(), 2);
         assert_eq!(Output::at(&file.join("below")).unwrap_err().exit_status(), 2);
+    }
+
+    #[test]
+    fn a_link_below_dev_is_a_link_unless_it_is_a_descriptor() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(Output::at(&link).unwrap_err().exit_status(), 2);
+        assert_eq!(Output { path: link }.write(b"x").unwrap_err().exit_status(), 2);
+        let open = fs::OpenOptions::new().append(true).open(&file).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        for path in [format!("/dev/fd/{number}"), format!("/proc/self/fd/{number}")] {
+            Output::at(Path::new(&path)).unwrap().write(b"+").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "precious++");
     }
 
     #[test]
