@@ -116,6 +116,10 @@ fn read_rescue(request: &Request, spool_parent: &Path) -> Result<Option<Tree>> {
 
 fn resolve_for(board: &Board, tree: &Tree, rescue: Option<&Tree>, request: &Request) -> Result<ResolvedPlan> {
     let wanted = &board.modules;
+    if request.modules.is_none() && !wanted.load.is_empty() {
+        let count = crate::count(wanted.load.len(), "module");
+        log::warn!("board {} lists {count} and --modules was not given: taken as built in", board.name);
+    }
     let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
     plan::resolve(board, tree, rescue, modules)
 }

@@ -51,13 +51,7 @@ pub fn resolve(
     dir: Option<&Path>,
     strip: bool,
 ) -> Result<Vec<ResolvedModule>> {
-    let Some(dir) = dir else {
-        if !names.is_empty() {
-            let count = crate::count(names.len(), "module");
-            log::warn!("the board lists {count} and --modules was not given: taken as built in");
-        }
-        return Ok(Vec::new());
-    };
+    let Some(dir) = dir else { return Ok(Vec::new()) };
     let index = Index::read(dir)?;
     let order = order(&index, names)?;
     if order.len() > MAX_MODULES {
