@@ -8,10 +8,14 @@ use crate::boot::{self, Options};
 use crate::{Error, Result, manifest};
 use bootstrap::Step;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Version of the format; a reader accepts exactly its own.
 const FORMAT: u32 = 1;
+/// The largest file that is read, in bytes: thousands of boots.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The measurements of one folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,12 +139,17 @@ pub fn write(runs: &Runs, output: &Output) -> Result<()> {
 /// # Errors
 /// Bad input if the file does not hold any.
 pub fn read(path: &Path) -> Result<Runs> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
     let refuse = |why: String| {
         let what = format!("{}: {why}", path.display());
         Err(Error::bad_input(what, "give a file that `imagegen measure` wrote"))
     };
-    match serde_json::from_str::<Runs>(&text) {
+    if text.len() as u64 > MAX_BYTES {
+        return refuse(format!("larger than {MAX_BYTES} bytes"));
+    }
+    match serde_json::from_slice::<Runs>(&text) {
         Ok(runs) if runs.format == FORMAT => Ok(runs),
         Ok(runs) => refuse(format!("unknown format {}", runs.format)),
         Err(error) => refuse(error.to_string()),

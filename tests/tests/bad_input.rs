@@ -153,7 +153,15 @@ fn files_that_are_no_files() {
         sample.refuses(&["inspect", source], BAD_INPUT, &parts);
         sample.refuses(&["plan", "./board.toml", "--from", source], BAD_INPUT, &parts);
         sample.refuses(&["build", "./board.toml", "--from", source, "--out", "new"], BAD_INPUT, &parts);
+        let parts = [source, "is no regular file or block device"];
+        sample.refuses(&["verify", source], BAD_INPUT, &parts);
+        sample.refuses(&["install", source, "--to", "new"], BAD_INPUT, &parts);
     }
+    sample.refuses(&["report", "/dev/zero"], BAD_INPUT, &["/dev/zero: larger than"]);
+    symlink("nowhere", sample.at("dangling")).expect("link");
+    let onto_link = ["install", "out/initoverlayfs.erofs", "--to", "dangling"];
+    sample.refuses(&onto_link, BAD_INPUT, &["dangling is no regular file"]);
+    assert!(fs::symlink_metadata(sample.at("dangling")).is_ok_and(|metadata| metadata.is_symlink()));
     let inside = ["build", "./board.toml", "--from", "folder", "--out", "folder/below/out"];
     sample.refuses(&inside, BAD_INPUT, &["--out folder/below/out lies inside --from folder"]);
     assert_eq!(sample.files("folder/below").len(), 0);
@@ -195,7 +203,7 @@ fn a_boot_that_fails_says_why() {
 fn modules_that_nobody_gave() {
     let sample = Sample::new();
     sample.write("board.toml", format!("{BOARD}[modules]\nload = [\"erofs\", \"overlay\"]\n"));
-    let warning = "the board lists 2 modules and --modules was not given: taken as built in";
+    let warning = "board example lists 2 modules and --modules was not given: taken as built in";
     for output in [sample.build(), sample.imagegen(&["plan", "./board.toml", "--from", "content"])] {
         accepted(&output);
         assert!(said(&output).contains(warning), "{}", said(&output));
@@ -563,7 +571,9 @@ fn images_to_inspect(sample: &Sample) {
     let image = fs::read(sample.at("out/initoverlayfs.erofs")).expect("image");
     for length in [1028, 1100, 4096, image.len() / 2, image.len() - 4096] {
         sample.write("erofs", &image[..length]);
-        sample.refuses(&["inspect", "erofs"], BAD_INPUT, &["erofs: ", "truncated"]);
+        for arguments in [&["inspect", "erofs"][..], &["verify", "erofs"], &["install", "erofs", "--to", "new"]] {
+            sample.refuses(arguments, BAD_INPUT, &["erofs: ", "truncated"]);
+        }
     }
     for (at, value) in [(1024 + 12, 40), (1024 + 14, 0xff), (1024 + 80, 0x80)] {
         let mut spoilt = image.clone();
@@ -571,6 +581,16 @@ fn images_to_inspect(sample: &Sample) {
         sample.write("erofs", &spoilt);
         sample.refuses(&["inspect", "erofs"], BAD_INPUT, &["erofs: "]);
     }
+    // Its number of blocks: larger, it must not pass for a longer image that was cut; smaller, not for a whole one.
+    for value in [image[1060] ^ 0xff, 1] {
+        let mut spoilt = image.clone();
+        spoilt[1060] = value;
+        sample.write("erofs", &spoilt);
+        for arguments in [&["inspect", "erofs"][..], &["verify", "erofs"], &["install", "erofs", "--to", "new"]] {
+            sample.refuses(arguments, BAD_INPUT, &["erofs: byte 1024: damaged, wrong checksum"]);
+        }
+    }
+    assert!(!sample.at("new").exists());
     // Any byte: an answer, and an end.
     for at in (1024..image.len().min(8192)).step_by(61) {
         let mut spoilt = image.clone();

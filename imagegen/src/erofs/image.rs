@@ -110,6 +110,17 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     bytes.get(offset..)?.first_chunk().map(|field| u64::from_le_bytes(*field))
 }
 
+/// Checks the superblock at `path` and that the image is all there; what has none is nothing to check.
+///
+/// # Errors
+/// Bad input if it is damaged, or the image truncated.
+pub fn check_superblock(path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut magic = [0; 4];
+    let is_image = file.read_exact_at(&mut magic, SUPERBLOCK_OFFSET).is_ok() && u32::from_le_bytes(magic) == MAGIC;
+    if is_image { Image::open(path).map(drop) } else { Ok(()) }
+}
+
 impl Image {
     /// Opens the image at `path` and reads its superblock.
     pub fn open(path: &Path) -> Result<Self> {

@@ -5,6 +5,7 @@ mod order;
 mod tool;
 mod verify;
 
+pub use image::check_superblock;
 pub use tool::Tool;
 pub use verify::{cat, list, verify};
 

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use bootstrap::superblock::{self, START_BYTES};
 use bootstrap::trailer::{self, BLOCK_BYTES, Trailer};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 /// What is attached to an image.
@@ -39,14 +39,18 @@ impl Image {
     /// Reads superblock and trailer of the image at the start of `path`.
     ///
     /// # Errors
-    /// Bad input if there is no EROFS image, if it is truncated, or if its trailer is damaged.
+    /// Bad input if `path` is neither a regular file nor a block device, if there is no EROFS image, if it is truncated, or
+    /// if its superblock or trailer is damaged.
     pub fn open(path: &Path) -> Result<Self> {
+        check_kind(path)?;
         let file = File::open(path).map_err(Error::io("open", path))?;
         let room = length(&file, path)?;
         let mut start = [0; START_BYTES];
         if room >= START_BYTES as u64 {
             file.read_exact_at(&mut start, 0).map_err(Error::io("read", path))?;
         }
+        // The checksum first: no length in a damaged superblock is to be believed.
+        crate::erofs::check_superblock(path)?;
         let erofs = superblock::erofs(&start, room).map_err(|refusal| {
             Error::bad_input(format!("{}: {}", path.display(), refusal.name()), "give a whole EROFS image")
         })?;
@@ -91,6 +95,16 @@ impl Image {
             format!("{}: byte {}: a block of {what} is not what its hash says", self.path.display(), block * BLOCK);
         Err(Error::failed(what, "the image is damaged: copy or build it again"))
     }
+}
+
+/// A pipe or a device without an end could be waited for forever.
+fn check_kind(path: &Path) -> Result<()> {
+    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    if metadata.is_file() || metadata.file_type().is_block_device() {
+        return Ok(());
+    }
+    let what = format!("{} is no regular file or block device", path.display());
+    Err(Error::bad_input(what, "name a file or partition that holds an image"))
 }
 
 /// Reads the trailer behind an image of `data_bytes`; what is no trailer belongs to somebody else.
