@@ -694,6 +694,9 @@ fn no_room_and_no_permission() {
     };
     // Full when the input is read, and when the image is written.
     refused(&run(&full("16k"), "small/out"), FAILED_WORK, &["small/", "No space left on device", "make room"]);
+    for size in ["40k", "48k", "56k"] {
+        refused(&run(&full(size), "small/out"), FAILED_WORK, &["small/", "No space left on device", "make room"]);
+    }
     refused(&run(&full("64k"), "small/out"), FAILED_WORK, &["small/", "No space left on device", "is there space?"]);
     let script = "mount -t tmpfs -o ro small small && exec \"$@\"";
     refused(&run(script, "small/out"), FAILED_WORK, &["small", "Read-only file system", "can be written"]);

@@ -13,6 +13,8 @@ use crate::tree::Tree;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{TAIL_BYTES, Tail};
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -150,7 +152,11 @@ fn run(mut command: Command, tool: &Tool, out: &Path, progress: &mut dyn FnMut(u
     if output.status.success() {
         return Ok(());
     }
-    let said = tool::errors(&output.stderr);
+    let mut said = tool::errors(&output.stderr);
+    // 1.5 says "Bad address" where its first block already has no room.
+    if statvfs(out).or_else(|_| statvfs(out.parent().unwrap_or(out))).is_ok_and(|there| there.blocks_available() == 0) {
+        said = Errno::ENOSPC.desc().to_owned();
+    }
     let hint = if said.contains("No space left on device") || said.contains("quota exceeded") {
         "is there space? make room, or give a place with more of it".to_owned()
     } else if output.status.code().is_none() {
