@@ -177,7 +177,7 @@ fn a_damaged_initramfs_is_not_what_went_in() {
 
 #[test]
 fn an_output_inside_its_input_is_refused_before_anything_is_written() {
-    let sample = Sample::new("");
+    let mut sample = Sample::new("");
     let before = fs::read_dir(&sample.request.from).unwrap().count();
     std::os::unix::fs::symlink("content/dev", sample.out("link")).unwrap();
     for out in ["content/out", "content/../content/dev/out", "link/out", "content"] {
@@ -189,6 +189,11 @@ fn an_output_inside_its_input_is_refused_before_anything_is_written() {
     let error = input::read(&sample.request.from, &sample.request.from.join("dev"), &mut |_| ()).unwrap_err();
     assert!(error.exit_status() == 2 && error.hint.contains("TMPDIR"), "{error}");
     run(&sample.request, &sample.out("contents")).unwrap();
+    fs::create_dir(sample.out("spare")).unwrap();
+    sample.request.rescue = Some(sample.out("spare"));
+    let error = run(&sample.request, &sample.out("spare/out")).unwrap_err();
+    assert!(error.exit_status() == 2 && error.what.contains("lies inside --rescue"), "{error}");
+    assert_eq!(fs::read_dir(sample.out("spare")).unwrap().count(), 0);
 }
 
 #[test]
