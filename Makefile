@@ -37,10 +37,11 @@ test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/run.sh unit boot fault
 
-# Every failure with every kernel and source it makes sense for, into target/fault.json; an hour or more on two cores.
-fault: setup-test bootstrap
+# Every failure with every kernel and source it makes sense for, into target/fault.json, and 200 power cuts during an
+# installation; an hour or more on two cores.
+fault: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
-	@FAULT_MATRIX=1 tests/setup/run.sh fault
+	@FAULT_MATRIX=1 POWER_CUTS=$${POWER_CUTS:-200} tests/setup/run.sh fault power
 
 # A thousand boots drawn from that matrix, into target/soak.json.
 soak: setup-test bootstrap

@@ -12,11 +12,14 @@ use crate::{Error, Result, erofs, manifest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 const MIB: u64 = 1 << 20;
+/// Bytes of a block of ext4, as mke2fs is told.
+const EXT4_BLOCK: u64 = 4096;
 /// 1980-01-01, before which FAT has no time.
 const FAT_EPOCH: u64 = 315_532_800;
 /// The largest file on FAT.
@@ -170,22 +173,51 @@ impl<'a> Image<'a> {
             let _ = match file {
                 None => writeln!(script, "mkdir \"{path}\""),
                 Some(file) => {
-                    self.link(file, &number.to_string())?;
-                    writeln!(script, "write {number} \"{path}\"\nset_inode_field \"{path}\" mode 0100600")
+                    fill(file, &self.work.path().join(number.to_string()))?;
+                    writeln!(
+                        script,
+                        "write {number} \"{path}\"\nset_inode_field \"{path}\" mode 0100600\ndump_extents -l \"{path}\""
+                    )
                 }
             };
         }
         let commands = self.work.path().join("commands");
         std::fs::write(&commands, script).map_err(Error::io("write", &commands))?;
         let out = std::path::absolute(self.out).map_err(Error::io("find", self.out))?;
-        let said = tool("debugfs").args(["-w", "-f", "commands"]).arg(out).folder(self.work.path()).run()?;
+        let debugfs = tool("debugfs").args(["-w", "-f", "commands"]).arg(out).folder(self.work.path());
+        let [wrote, said] = debugfs.output()?;
         // Its exit status does not say whether a command failed; on standard error it says its version in any case.
         match said.lines().find(|line| !line.trim().is_empty() && !line.starts_with("debugfs ")) {
             Some(line) => {
                 Err(Error::failed(format!("debugfs failed on {}: {line}", self.out.display()), "is there space?"))
             }
-            None => Ok(()),
+            None => self.put_content(&wrote),
         }
+    }
+
+    /// Writes each file over the blocks that debugfs gave its filler, by `dump_extents`: debugfs itself leaves a hole for every block
+    /// of zeros, and the kernel takes in all the pieces of a file (`ext4_cache_extents()`, Linux 6.12) before the first is read.
+    fn put_content(&self, wrote: &str) -> Result<()> {
+        let out = OpenOptions::new().write(true).open(self.out).map_err(Error::io("open", self.out))?;
+        let mut lists = wrote.split("debugfs: dump_extents ").skip(1);
+        for path in self.root.all("").into_iter().filter_map(|(_, file)| file) {
+            let (list, mut file) =
+                (lists.next().unwrap_or_default(), File::open(path).map_err(Error::io("open", path))?);
+            let mut left = file.metadata().map_err(Error::io("read", path))?.len();
+            for piece in list.lines().filter_map(Piece::parse) {
+                let bytes = left.min(piece.blocks * EXT4_BLOCK);
+                let mut to = &out;
+                to.seek(SeekFrom::Start(piece.start * EXT4_BLOCK)).map_err(Error::io("write", self.out))?;
+                let copied =
+                    std::io::copy(&mut file.by_ref().take(bytes), &mut to).map_err(Error::io("write", self.out))?;
+                left -= copied;
+            }
+            if left > 0 {
+                let what = format!("{}: {left} bytes found no place in {}", path.display(), self.out.display());
+                return Err(Error::failed(what, "did the file change meanwhile? try again"));
+            }
+        }
+        Ok(())
     }
 
     fn vfat(&self) -> Result<()> {
@@ -286,6 +318,33 @@ impl<'a> Image<'a> {
         }
         Ok(tree)
     }
+}
+
+/// A file's next blocks.
+#[derive(Debug, PartialEq, Eq)]
+struct Piece {
+    start: u64,
+    blocks: u64,
+}
+
+impl Piece {
+    /// A line of debugfs' `dump_extents -l`: level and depth, entry and entries, first and last block in the file and in the file
+    /// system, length.
+    fn parse(line: &str) -> Option<Self> {
+        let numbers: Option<Vec<u64>> =
+            line.split([' ', '/', '-']).filter(|word| !word.is_empty()).map(|word| word.parse().ok()).collect();
+        match numbers?.as_slice() {
+            [_, _, _, _, _, _, start, _, blocks] => Some(Piece { start: *start, blocks: *blocks }),
+            _ => None,
+        }
+    }
+}
+
+/// Writes to `to` as many bytes as `file` has, none of them 0.
+fn fill(file: &Path, to: &Path) -> Result<()> {
+    let bytes = std::fs::metadata(file).map_err(Error::io("read", file))?.len();
+    let write = || std::io::copy(&mut std::io::repeat(0xff).take(bytes), &mut File::create(to)?);
+    write().map(drop).map_err(Error::io("write", to))
 }
 
 /// A UUID of version 8 (RFC 9562) in its text form.

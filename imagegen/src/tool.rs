@@ -53,7 +53,15 @@ impl Tool {
     ///
     /// # Errors
     /// `FailedWork` if it is missing or fails.
-    pub(crate) fn run(mut self) -> Result<String> {
+    pub(crate) fn run(self) -> Result<String> {
+        self.output().map(|[_, said]| said)
+    }
+
+    /// Runs it; returns what it said on standard output and on standard error.
+    ///
+    /// # Errors
+    /// As [`Tool::run`].
+    pub(crate) fn output(mut self) -> Result<[String; 2]> {
         let name = OsString::from(self.command.get_program()).to_string_lossy().into_owned();
         let output = self.command.output().map_err(|error| {
             let package = self.package;
@@ -63,12 +71,12 @@ impl Tool {
             };
             Error::failed(format!("cannot run {name}: {error}"), hint)
         })?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let [wrote, said] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         if output.status.success() {
-            return Ok(said);
+            return Ok([wrote, said]);
         }
         let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned());
-        let why = last(&said).or_else(|| last(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
+        let why = last(&said).or_else(|| last(&wrote)).unwrap_or_default();
         Err(Error::failed(format!("{name} failed ({}): {why}", output.status), "is there space?"))
     }
 }

@@ -50,10 +50,9 @@ test flex for the same
 test bison for the same
 test bc for the same
 test libssl-dev for the same
-test openssl signs root hashes
+test busybox-static the shell of a system that replaces images
 test u-boot-qemu the bootloader that counts tries
 test u-boot-tools mkimage makes what it boots
-test mtools files on the partition it boots from
 LIST
 }
 

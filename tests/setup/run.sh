@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs test tiers one after the other and ends with one line that counts them all.
 #
-#   run.sh TIER...    tiers: unit, boot, fault
+#   run.sh TIER...    tiers: unit, boot, fault, power (of boot, the power cuts alone)
 #
 # A tier that fails does not keep the next from running; the exit status says whether all passed.
 set -u
@@ -12,7 +12,8 @@ trap 'rm -f "$log"' EXIT
 for tier in "$@"; do
     case $tier in
         unit) command=(cargo test --release --locked --quiet --lib --bins --test bad_input --package bootstrap --package imagegen --package tests) ;;
-        boot) command=(cargo test --release --locked --quiet --package tests --test boot --test bootloader -- --test-threads 2) ;;
+        boot) command=(cargo test --release --locked --quiet --package tests --test boot --test bootloader --test power_cut -- --test-threads 2) ;;
+        power) command=(cargo test --release --locked --quiet --package tests --test power_cut) ;;
         fault) command=(cargo test --release --locked --quiet --package tests --test fault -- --test-threads 2) ;;
         *)
             echo "run.sh: unknown tier $tier" >&2

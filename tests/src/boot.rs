@@ -48,7 +48,8 @@ pub struct Boot<'k> {
     pub deadline: Duration,
     /// The watcher has seen enough once this text is on the console.
     pub until: Option<String>,
-    /// How long the machine is watched after that; the boot has then ended with [`End::Deadline`] if it still runs.
+    /// How long the machine is watched after that. If it still runs then it is killed, and the boot has ended with
+    /// [`End::Deadline`]; the console has all that it said until then.
     pub stays: Duration,
     /// Done once, when this text is on the console.
     pub on_text: Option<(String, Action)>,
@@ -160,7 +161,12 @@ impl<'k> Boot<'k> {
                 parser.feed(new).into_iter().for_each(|line| log.add(line));
                 true
             };
-            running.watch(Some(Instant::now() + self.stays), &mut see)?
+            let end = running.watch(Some(Instant::now() + self.stays), &mut see)?;
+            if end == End::Deadline {
+                running.kill()?;
+                running.watch(None, &mut see)?;
+            }
+            end
         } else {
             end
         };

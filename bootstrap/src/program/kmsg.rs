@@ -19,7 +19,7 @@ static LINES: AtomicU32 = AtomicU32::new(0);
 /// Lines after which the log is opened anew: the kernel drops what one open file writes beyond ten lines in five seconds
 /// (`devkmsg_write()`, kernel/printk/printk.c, Linux 6.12), and behind the switch, where `/dev` may not be there, the
 /// lines of a failure must still fit.
-const LINES_A_FILE: u32 = 5;
+const LINES_A_FILE: u32 = 4;
 
 /// A text, the prefix and the newline.
 const LINE_BYTES: usize = text::BYTES + 32;

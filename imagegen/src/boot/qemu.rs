@@ -215,6 +215,14 @@ impl Running {
         self.child.id()
     }
 
+    /// Kills it; what its console has said can still be read.
+    ///
+    /// # Errors
+    /// Failed work if it cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().map_err(Error::io("kill", "QEMU"))
+    }
+
     /// Gives the console's bytes to `see` until it returns false, QEMU ends or `deadline` passes; none waits for ever.
     /// Can be called again to go on.
     ///

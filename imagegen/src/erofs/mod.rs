@@ -13,8 +13,6 @@ use crate::tree::Tree;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{TAIL_BYTES, Tail};
-use nix::errno::Errno;
-use nix::sys::statvfs::statvfs;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -152,11 +150,8 @@ fn run(mut command: Command, tool: &Tool, out: &Path, progress: &mut dyn FnMut(u
     if output.status.success() {
         return Ok(());
     }
-    let mut said = tool::errors(&output.stderr);
-    // 1.5 says "Bad address" where its first block already has no room.
-    if statvfs(out).or_else(|_| statvfs(out.parent().unwrap_or(out))).is_ok_and(|there| there.blocks_available() == 0) {
-        said = Errno::ENOSPC.desc().to_owned();
-    }
+    // 1.5 says that it could not write a dozen times, and not why.
+    let said = if is_full(out) { "No space left on device".to_owned() } else { tool::errors(&output.stderr) };
     let hint = if said.contains("No space left on device") || said.contains("quota exceeded") {
         "is there space? make room, or give a place with more of it".to_owned()
     } else if output.status.code().is_none() {
@@ -165,6 +160,15 @@ fn run(mut command: Command, tool: &Tool, out: &Path, progress: &mut dyn FnMut(u
         format!("those are the words of mkfs.erofs {}: a newer erofs-utils may be able to", tool.version)
     };
     Err(Error::failed(format!("mkfs.erofs failed ({}) on {}: {said}", output.status, out.display()), hint))
+}
+
+/// Whether there is no room for a further page beside `out`.
+fn is_full(out: &Path) -> bool {
+    let probe = out.with_extension("probe");
+    let written = fs::write(&probe, [1; 4096]);
+    // It may not have been made.
+    let _ = fs::remove_file(&probe);
+    written.is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
 }
 
 /// Size, SHA-256 and end of the image at `path`.

@@ -232,3 +232,16 @@ fn a_missing_tool_names_its_package() {
     let error = Tool::new("mke2fs", "e2fsprogs").arg("/nonexistent/folder/image").run().unwrap_err();
     assert_eq!(error.exit_status(), 1, "{error}");
 }
+
+/// Holes would be pieces, and each costs time at the first read.
+#[test]
+fn ext4_has_no_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, image) = (folder.path().join("file"), folder.path().join("ext4"));
+    let content: Vec<u8> = (0..400_001).map(|at| if at / 4096 % 2 == 0 { 1 } else { 0 }).collect();
+    std::fs::write(&file, &content).unwrap();
+    write(Ext4, &[("/file".into(), file)], "", None, &image).unwrap();
+    let said = Tool::new("debugfs", "e2fsprogs").args(["-R", "dump_extents -l /file"]).arg(&image).output().unwrap();
+    let pieces: Vec<Piece> = said[0].lines().filter_map(Piece::parse).collect();
+    assert!(matches!(pieces.as_slice(), [Piece { blocks: 98, .. }]), "{said:?}");
+}

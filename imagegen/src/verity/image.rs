@@ -3,7 +3,7 @@
 use super::tree::Tree;
 use super::{BLOCK, Summary, length};
 use crate::{Error, Result};
-use bootstrap::superblock::{self, START_BYTES};
+use bootstrap::superblock::{self, Refusal, START_BYTES};
 use bootstrap::trailer::{self, BLOCK_BYTES, Trailer};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt};
@@ -52,7 +52,11 @@ impl Image {
         // The checksum first: no length in a damaged superblock is to be believed.
         crate::erofs::check_superblock(path)?;
         let erofs = superblock::erofs(&start, room).map_err(|refusal| {
-            Error::bad_input(format!("{}: {}", path.display(), refusal.name()), "give a whole EROFS image")
+            let why = match refusal {
+                Refusal::Magic if room < START_BYTES as u64 => "truncated, too short for an EROFS image",
+                refusal => refusal.name(),
+            };
+            Error::bad_input(format!("{}: {why}", path.display()), "give a whole EROFS image")
         })?;
         if erofs.bytes % BLOCK != 0 {
             let what = format!("{}: an image of {} bytes, not blocks of {BLOCK}", path.display(), erofs.bytes);

@@ -21,8 +21,8 @@ use std::path::Path;
 const RUNS: usize = 7;
 /// Where the image lies in memory: behind the 2 GiB that the kernel has in every boot.
 const ADDRESS: u64 = 0xc000_0000;
-/// Kernel argument that leaves SHA-256 to the processor's ordinary instructions: the drivers of the others are not started
-/// (arch/arm64/crypto/sha2-ce-glue.c and sha256-glue.c, Linux 6.12; scalar and vector code are one driver).
+/// Kernel argument with which SHA-256 is NEON code: the driver of the processor's own instructions is not started
+/// (arch/arm64/crypto/sha2-ce-glue.c, Linux 6.12; dm-verity then says `sha256-arm64-neon` in place of `sha256-ce`).
 const WITHOUT_SHA: &str = " initcall_blacklist=cpu_feature_match_SHA2_init";
 
 /// A machine and what its boots told.

@@ -37,7 +37,7 @@ fn before_us(boot: &Boot) -> f64 {
 
 /// Microseconds that the steps of the names in question took together.
 pub fn took_us(boot: &Boot, wanted: impl Fn(&str) -> bool) -> f64 {
-    boot.log.rows.iter().filter(|row| wanted(&row.name)).map(|row| row.duration_us as f64).sum()
+    boot.log.rows.iter().filter(|row| wanted(&row.name)).map(|row| row.duration_us as f64).fold(0.0, |sum, us| sum + us)
 }
 
 fn cells(sample: &Sample) -> [String; 2] {

@@ -37,7 +37,7 @@ pub enum Where {
     Initramfs,
     /// With every kernel that needs modules.
     Modular,
-    /// With every kernel whose machine has a PCI bus.
+    /// On a partition or in the mini-initramfs, with every kernel whose machine has a PCI bus.
     Pci,
     /// With every kernel that needs modules, the image on a partition.
     ModularPartition,
@@ -63,7 +63,7 @@ impl Where {
             Where::Partition => place == Place::Partition,
             Where::Initramfs => place == Place::Initramfs,
             Where::Modular => kernel != "arm64-tuned",
-            Where::Pci => !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
+            Where::Pci => place.holder().is_none() && !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
             Where::ModularPartition => place == Place::Partition && kernel != "arm64-tuned",
             Where::TrustingHolder => place.holder().is_some() && kernel == "arm64-tuned",
             Where::Trusting => place == Place::Partition && kernel == "arm64-tuned",

@@ -102,7 +102,8 @@ pub fn clock_at_1970(on: &On) -> Result<Scene> {
 /// Parts whose plan starts a watchdog.
 fn watched(on: &On, device: &str) -> Result<tests::image::Parts> {
     let mut spec = on.spec();
-    let wanted = ["i6300esb", "virtio_pci", "virtio_blk", "loop", "erofs", "overlay"];
+    let mut wanted = vec!["i6300esb", "virtio_pci", "erofs", "overlay"];
+    wanted.extend(on.place.modules(&on.kernel));
     spec.modules = Some(content::modules(&on.kernel, &wanted)?);
     let mut parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
     let bytes = parts.member(PLAN)?;

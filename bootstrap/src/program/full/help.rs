@@ -42,9 +42,10 @@ fn say_devices() {
 /// Says which file systems on block devices the kernel knows.
 fn say_file_systems() {
     let mut buffer = [MaybeUninit::uninit(); 4096];
-    let known = read_file(c"/proc/filesystems", &mut buffer).ok().and_then(|bytes| core::str::from_utf8(bytes).ok());
+    // Behind the switch there is no proc, and the log takes few more lines.
+    let Ok(known) = read_file(c"/proc/filesystems", &mut buffer) else { return };
     let mut line = text!["file systems"];
-    for name in known.unwrap_or_default().lines().filter_map(|line| line.strip_prefix('\t')) {
+    for name in core::str::from_utf8(known).unwrap_or_default().lines().filter_map(|line| line.strip_prefix('\t')) {
         line.put(" ");
         line.put(name);
     }
