@@ -25,6 +25,7 @@ pub mod modules;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod runs;
 pub mod sign;
 pub mod table;
 pub(crate) mod tool;

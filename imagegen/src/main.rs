@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::{Cli, Command, Machine, Source};
 use imagegen::progress::Progress;
 use imagegen::{
-    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, sign, verify,
+    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -116,14 +116,14 @@ fn options(machine: &Machine, deterministic: bool) -> boot::Options {
 fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
     let output = atomic::Output::at(json)?;
     let progress = Progress::counting("booting", count.into());
-    let runs = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
+    let measured = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
     drop(progress);
-    measure::write(&runs, &output)?;
-    measure::check_budget(&machine.dir, &runs)
+    runs::write(&measured, &output)?;
+    measure::check_budget(&machine.dir, &measured)
 }
 
-fn titled(path: PathBuf) -> Result<(String, measure::Runs), Error> {
-    let runs = measure::read(&path)?;
+fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {
+    let runs = runs::read(&path)?;
     Ok((path.display().to_string(), runs))
 }
 

@@ -1,7 +1,7 @@
 //! `imagegen report`: measurements as Markdown tables, and compared with the first of them.
 
 use crate::boot::console::milliseconds;
-use crate::measure::{Runs, median};
+use crate::runs::{Clock, Run, Runs, mark, median};
 use crate::table::table;
 use std::fmt::Write;
 
@@ -44,27 +44,32 @@ pub fn markdown(sets: &[(String, Runs)]) -> String {
 }
 
 fn conditions(runs: &Runs) -> String {
-    let clock = if runs.deterministic { "1 instruction = 1 ns" } else { "host clock" };
-    format!("board {}, kernel {}, n = {}, {clock}", runs.board, runs.kernel, runs.runs.len())
+    let clock = match runs.conditions.clock {
+        Clock::Instructions => "1 instruction = 1 ns",
+        Clock::Kernel => "the kernel's clock",
+        Clock::Arrival => "the clock of the host",
+    };
+    format!("board {}, kernel {}, n = {}, {clock}", runs.conditions.board, runs.conditions.kernel, runs.runs.len())
 }
 
 /// Row names in the order of the first run, and every sample.
 fn samples(runs: &Runs) -> Vec<(String, Sample)> {
-    let total: Vec<u64> = runs.runs.iter().filter_map(|run| run.exec_after_us).collect();
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in runs.runs.iter().flat_map(|run| &run.steps) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
+    let total: Vec<u64> = runs.runs.iter().filter_map(|run| run.between(mark::RUN_INIT, mark::NEXT_INIT)).collect();
+    let mut names: Vec<String> = Vec::new();
+    for span in runs.runs.iter().flat_map(|run| &run.spans) {
+        if !names.contains(&span.title()) {
+            names.push(span.title());
         }
     }
     let values = |name: &str| -> Vec<u64> {
-        let sum = |run: &crate::measure::Run| -> u64 {
+        let sum = |run: &Run| -> u64 {
             // A step of a slot that was refused comes again for the next slot.
-            run.steps.iter().filter(|(step, _)| step == name).fold(0, |sum, (_, us)| sum.saturating_add(*us))
+            let spans = run.spans.iter().filter(|span| span.title() == name);
+            spans.fold(0, |sum, span| sum.saturating_add(span.duration_us))
         };
         runs.runs.iter().map(sum).collect()
     };
-    let steps = names.iter().filter_map(|name| Some(((*name).to_owned(), Sample::of(&values(name))?)));
+    let steps = names.iter().filter_map(|name| Some((name.clone(), Sample::of(&values(name))?)));
     steps.chain(Sample::of(&total).map(|sample| (TOTAL.to_owned(), sample))).collect()
 }
 
@@ -84,9 +89,11 @@ fn comparison(control_title: &str, control: &Runs, title: &str, candidate: &Runs
             let _ = write!(text, "; another {what}: {is}, was {was}");
         }
     };
-    differ("board", &candidate.board, &control.board);
-    differ("kernel", &candidate.kernel, &control.kernel);
-    differ("content", &candidate.input_sha256, &control.input_sha256);
+    let (is, was) = (&candidate.conditions, &control.conditions);
+    differ("board", &is.board, &was.board);
+    differ("kernel", &is.kernel, &was.kernel);
+    let known = |digest: &Option<String>| digest.clone().unwrap_or_else(|| "unknown".to_owned());
+    differ("content", &known(&is.input_sha256), &known(&was.input_sha256));
     let (before, after) = (samples(control), samples(candidate));
     let find = |list: &[(String, Sample)], name: &str| list.iter().find(|(n, _)| n == name).map(|(_, sample)| *sample);
     let is_new = |(name, _): &&(String, Sample)| find(&before, name).is_none();
@@ -133,22 +140,22 @@ fn verdict(control: Sample, candidate: Sample) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::tests::example;
+    use crate::runs::tests::example;
 
     #[test]
     fn one_set_is_a_table() {
         let text = markdown(&[("runs.json".into(), example(4))]);
         assert!(text.starts_with("**runs.json**: board qemu-arm64, kernel 6.12.1, n = 2, 1 instruction = 1 ns\n"));
         assert!(text.contains("| mount                  |     0.200 |     0.004 |\n"), "{text}");
-        assert!(text.contains("| Run /init to next init |     0.800 |     0.004 |\n"), "{text}");
+        assert!(text.contains("| Run /init to next init |    45.330 |     0.004 |\n"), "{text}");
     }
 
     #[test]
     fn two_sets_are_compared() {
         let (mut control, mut slower) = (example(4), example(0));
         for run in &mut slower.runs {
-            run.steps[2].1 = 300;
-            run.steps.remove(1);
+            run.spans[2].duration_us = 300;
+            run.spans.remove(1);
         }
         let compared = |control: &Runs, candidate: &Runs| {
             let text = markdown(&[("old".into(), control.clone()), ("new".into(), candidate.clone())]);

@@ -12,8 +12,9 @@ use imagegen::boot::console::{Log, Parser, milliseconds};
 use imagegen::boot::qemu::Qemu;
 use imagegen::boot::{self, Options};
 use imagegen::manifest::{self, Manifest};
-use imagegen::measure::{self, Runs, median};
+use imagegen::measure;
 use imagegen::progress::Progress;
+use imagegen::runs::{self, Layer, Run, Runs, mark, median};
 use imagegen::table::table;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,9 +78,9 @@ pub fn run() -> Result<()> {
 
     let manifest = manifest::read(&out)?;
     let conditions = Conditions {
-        board: runs.board.clone(),
+        board: runs.conditions.board.clone(),
         memory_mib: machine.memory_mib,
-        kernel: runs.kernel.clone(),
+        kernel: runs.conditions.kernel.clone(),
         kernel_bytes: fs::metadata(&machine.kernel)?.len(),
         erofs_bytes: bytes(&manifest, manifest::EROFS),
     };
@@ -235,7 +236,7 @@ fn measure(out: &Path, file: &str, title: &str) -> Result<Runs> {
     let progress = Progress::counting("  booting", RUNS.into());
     let runs = measure::run(out, &options(), RUNS, &mut |done| progress.set(done))?;
     drop(progress);
-    measure::write(&runs, &Output::at(&Path::new(FOLDER).join(file))?)?;
+    runs::write(&runs, &Output::at(&Path::new(FOLDER).join(file))?)?;
     Ok(runs)
 }
 
@@ -244,7 +245,7 @@ fn bytes(manifest: &Manifest, output: &str) -> u64 {
 }
 
 fn way(name: &str, runs: &Runs, manifest: &Manifest) -> Way {
-    let start = |run: &measure::Run| Some(run.run_init_us? + run.exec_after_us?);
+    let start = |run: &Run| u64::try_from(run.at(mark::NEXT_INIT)?).ok();
     Way {
         name: name.into(),
         start_us: runs.runs.iter().filter_map(start).collect(),
@@ -294,8 +295,9 @@ pub fn summary(conditions: &Conditions, floor: &Way, ways: &[Way]) -> Result<Str
 /// What stripping the modules gains, in one line.
 fn gain(runs: &Runs, stripped: &Runs) -> Result<String> {
     let of = |runs: &Runs| {
-        let is_module = |(name, us): &(String, u64)| name.starts_with("module ").then_some(*us);
-        let times: Vec<u64> = runs.runs.iter().map(|run| run.steps.iter().filter_map(is_module).sum()).collect();
+        let modules =
+            |run: &Run| run.spans.iter().filter(|span| span.layer == Layer::Module).map(|span| span.duration_us).sum();
+        let times: Vec<u64> = runs.runs.iter().map(modules).collect();
         median(&times).ok_or("no boot told what its modules took")
     };
     let (with, without) = (of(runs)?, of(stripped)?);
