@@ -2,7 +2,8 @@
 # Fetches every kernel the tests boot, runs depmod on its modules, and lists them in kernels.list in the cache folder.
 #
 # One line a kernel: NAME ARCHITECTURE IMAGE MODULES, separated by tabs; MODULES is `-` for the tuned kernel, which has
-# its drivers built in. Also the Debian installers whose initramfs the tests boot: `installer-ARCH` and the initramfs.
+# its drivers built in. Also the Debian installers whose initramfs the tests boot: `installer-ARCH` and the initramfs; and
+# `systemd-boot`, the EFI program.
 # With everything in the cache no network is needed.
 set -eu
 setup=$(cd "$(dirname "$0")" && pwd)
@@ -61,5 +62,7 @@ folder=$(fetch bookworm arm64 debian-installer-12-netboot-arm64)
 installer aarch64 "$folder"
 folder=$(fetch bookworm armhf debian-installer-12-netboot-armhf)
 installer armv7 "$folder"
+folder=$(fetch trixie arm64 systemd-boot-efi)
+printf 'systemd-boot\taarch64\t%s\t-\n' "$folder/usr/lib/systemd/boot/efi/systemd-bootaa64.efi" >> "$list.part"
 mv "$list.part" "$list"
 cat "$list"
