@@ -14,7 +14,7 @@ const AFTER: &str = "booti ${kernel_addr_r} ${ramdisk_addr_r}:${ramdisk_bytes} $
 
 /// A board whose one partition has all that `imagegen build` wrote.
 fn board() -> Result<Board> {
-    let mut board = Board::new("arm64-tuned")?;
+    let mut board = Board::new("arm64-6.12")?;
     board.memory_mib = 2048;
     board.add_flash(U_BOOT, false)?;
     let content = tool::guest(&board.kernel, board.folder.path())?;
