@@ -105,7 +105,8 @@ impl Board {
 
     /// The disk, with these partitions.
     fn disk(&self, partitions: &[(&str, &Path)]) -> Result<()> {
-        let named = |(name, image): &(&str, &Path)| Partition { name: (*name).into(), uuid: None, image: (*image).into() };
+        let named =
+            |(name, image): &(&str, &Path)| Partition { name: (*name).into(), uuid: None, image: (*image).into() };
         let partitions: Vec<Partition> = partitions.iter().map(named).collect();
         disk::write(&self.path("disk.img"), &[7; 16], &partitions, &mut |_| ())?;
         Ok(())

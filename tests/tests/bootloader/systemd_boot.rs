@@ -20,7 +20,8 @@ fn board(a: Content, b: Content, tries: u32) -> Result<Board> {
         board.add_flash(image, writable)?;
     }
     let esp = board.vfat("esp", 192)?;
-    board.run("mmd", &["-i", "esp", "::EFI", "::EFI/BOOT", "::loader", "::loader/entries", "::a", "::b", "::rescue"])?;
+    board
+        .run("mmd", &["-i", "esp", "::EFI", "::EFI/BOOT", "::loader", "::loader/entries", "::a", "::b", "::rescue"])?;
     let copy = |from: &str, to: &str| board.run("mcopy", &["-i", "esp", from, to]);
     copy(&get("systemd-boot")?.image.to_string_lossy(), "::EFI/BOOT/BOOTAA64.EFI")?;
     let examples = checkout().join("board-configs/systemd-boot/loader");
