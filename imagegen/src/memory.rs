@@ -1,5 +1,5 @@
 //! An image that the bootloader places in memory, used where it lies: what tells the kernel about it (device tree, kernel argument),
-//! what tells U-Boot to put it there, and the same for QEMU.
+//! what makes U-Boot put it there, and the same for QEMU.
 //!
 //! The kernel's driver is of_pmem (Documentation/devicetree/bindings/pmem/pmem-region.txt), the device `/dev/pmem0`. The region must
 //! lie outside the memory that the kernel manages: inside, also as reserved memory with `no-map`, the driver fails with -17
@@ -45,7 +45,7 @@ impl Region {
         // The kernel and its initramfs are below it.
         if address <= ram_start || address.checked_add(bytes).is_none() {
             let what = format!("no room for the kernel between {ram_start:#x}, where RAM begins, and {address:#x}");
-            return Err(Error::bad_input(what, "give an address near the end of RAM"));
+            return Err(Error::bad_input(what, "give an address nearer to the end of RAM"));
         }
         Ok(Region { address, bytes, ram_start })
     }
