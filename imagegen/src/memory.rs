@@ -82,8 +82,8 @@ impl Region {
     /// changed, so that the kernel finds no memory with an image and the next slot is tried.
     ///
     /// Nodes are made one by one: `fdt apply` and an address for an overlay are not in every U-Boot (Debian's 2023.01 for QEMU has
-    /// neither). U-Boot moves initramfs and device tree to the end of RAM, which the image may have reached, unless `bootm_low` and
-    /// `bootm_size` say otherwise (doc/usage/environment.rst).
+    /// neither). U-Boot moves initramfs and device tree to the end of RAM unless `bootm_low` and `bootm_size` say otherwise
+    /// (doc/usage/environment.rst). The kernel then counts that memory as its own again, and nd_pmem fails with -16 if it is the region's.
     pub fn commands(self, image: &str) -> String {
         let [address, bytes] = self.cells();
         let (bus, node) = ("/initoverlayfs", format!("pmem@{:x}", self.address));
