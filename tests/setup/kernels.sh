@@ -3,7 +3,7 @@
 #
 # One line a kernel: NAME ARCHITECTURE IMAGE MODULES, separated by tabs; MODULES is `-` for the tuned kernel, which has
 # its drivers built in. Also the Debian installers whose initramfs the tests boot: `installer-ARCH` and the initramfs; and
-# `systemd-boot`, the EFI program.
+# `systemd-boot-ARCH`, the EFI program.
 # With everything in the cache no network is needed.
 set -eu
 setup=$(cd "$(dirname "$0")" && pwd)
@@ -30,6 +30,11 @@ kernel() {
 # installer ARCHITECTURE FOLDER
 installer() {
     printf 'installer-%s\t%s\t%s\t-\n' "$1" "$1" "$(find "$2" -path '*/text/*' -name initrd.gz | head -n 1)" >> "$list.part"
+}
+
+# loader ARCHITECTURE FILE
+loader() {
+    printf 'systemd-boot-%s\t%s\t%s\t-\n' "$1" "$1" "$2" >> "$list.part"
 }
 
 fetch() { "$setup/debian.sh" "$@"; }
@@ -63,6 +68,8 @@ installer aarch64 "$folder"
 folder=$(fetch bookworm armhf debian-installer-12-netboot-armhf)
 installer armv7 "$folder"
 folder=$(fetch trixie arm64 systemd-boot-efi)
-printf 'systemd-boot\taarch64\t%s\t-\n' "$folder/usr/lib/systemd/boot/efi/systemd-bootaa64.efi" >> "$list.part"
+loader aarch64 "$folder/usr/lib/systemd/boot/efi/systemd-bootaa64.efi"
+folder=$(fetch bookworm amd64 systemd-boot-efi)
+loader x86_64 "$folder/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 mv "$list.part" "$list"
 cat "$list"

@@ -1,4 +1,4 @@
-//! U-Boot places an image in memory by the very commands and the overlay that `imagegen build` writes for a board.
+//! U-Boot places an image in memory by the very commands that `imagegen build` writes for a board.
 
 use super::u_boot::U_BOOT;
 use super::{Board, came_from};
