@@ -1,5 +1,5 @@
 //! An image that the bootloader places in memory, used where it lies: what tells the kernel about it (device tree, kernel argument),
-//! what tells U-Boot to put it there, and the same for QEMU.
+//! what makes U-Boot put it there, and the same for QEMU.
 //!
 //! The kernel's driver is of_pmem (Documentation/devicetree/bindings/pmem/pmem-region.txt), the device `/dev/pmem0`. The region must
 //! lie outside the memory that the kernel manages: inside, also as reserved memory with `no-map`, the driver fails with -17
@@ -45,7 +45,7 @@ impl Region {
         // The kernel and its initramfs are below it.
         if address <= ram_start || address.checked_add(bytes).is_none() {
             let what = format!("no room for the kernel between {ram_start:#x}, where RAM begins, and {address:#x}");
-            return Err(Error::bad_input(what, "give an address near the end of RAM"));
+            return Err(Error::bad_input(what, "give an address nearer to the end of RAM"));
         }
         Ok(Region { address, bytes, ram_start })
     }
@@ -60,11 +60,15 @@ impl Region {
         format!("mem={}K", (self.address - self.ram_start) >> 10)
     }
 
+    /// Address and bytes, two cells each.
+    fn cells(self) -> [String; 2] {
+        [self.address, self.bytes].map(|value| format!("{:#x} {:#x}", value >> 32, value & 0xffff_ffff))
+    }
+
     /// Source of the device-tree overlay. It brings a bus of its own, so that it does not matter how many cells an address has in the
     /// root of the tree it is laid on.
     pub fn overlay(self) -> String {
-        let [address, bytes] =
-            [self.address, self.bytes].map(|value| format!("{:#x} {:#x}", value >> 32, value & 0xffff_ffff));
+        let [address, bytes] = self.cells();
         format!(
             "/dts-v1/;\n/plugin/;\n\n&{{/}} {{\n\tinitoverlayfs {{\n\t\tcompatible = \"simple-bus\";\n\
              \t\t#address-cells = <2>;\n\t\t#size-cells = <2>;\n\t\tranges;\n\n\t\tpmem@{:x} {{\n\
@@ -73,20 +77,40 @@ impl Region {
         )
     }
 
-    /// U-Boot's commands: load the image, lay the overlay on the device tree, keep the kernel below. To be run (`source`, or as part of a
-    /// boot script) before `booti` with `${fdt_addr_r}`; `image` is the image's file name beside the overlay's.
+    /// U-Boot's commands: load the image, tell the device tree, keep U-Boot and the kernel below. To be run as part of a boot script,
+    /// between loading all else and `booti`; `image` is the image's file name beside the others. Where it cannot be loaded nothing is
+    /// changed, so that the kernel finds no memory with an image and the next slot is tried.
+    ///
+    /// Nodes are made one by one: `fdt apply` and an address for an overlay are not in every U-Boot (Debian's 2023.01 for QEMU has
+    /// neither). U-Boot moves initramfs and device tree to the end of RAM unless `bootm_low` and `bootm_size` say otherwise
+    /// (doc/usage/environment.rst). The kernel then counts that memory as its own again, and nd_pmem fails with -16 if it is the region's.
     pub fn commands(self, image: &str) -> String {
-        let place = "${devtype} ${devnum}:${distro_bootpart}";
+        let [address, bytes] = self.cells();
+        let (bus, node) = ("/initoverlayfs", format!("pmem@{:x}", self.address));
+        let (place, start) = ("${devtype} ${devnum}:${distro_bootpart}", self.ram_start);
         format!(
-            "# The image, used where it lies. Kernel, device tree and initramfs are loaded as ever, the device tree to\n\
-             # ${{fdt_addr_r}}, before this.\n\
-             load {place} {:#x} ${{prefix}}{image}\n\
-             load {place} ${{fdtoverlay_addr_r}} ${{prefix}}{OVERLAY}\n\
-             fdt addr ${{fdt_addr_r}}\n\
-             fdt resize 4096\n\
-             fdt apply ${{fdtoverlay_addr_r}}\n\
-             setenv bootargs \"${{bootargs}} {}\"\n",
+            "# The image, used where it lies. Part of a boot script: after kernel, initramfs and device tree are loaded, the tree to\n\
+             # ${{fdt_addr_r}} (or fdt_addr_r set to where it is), and before booti.\n\
+             setenv kept_filesize ${{filesize}}\n\
+             if load {place} {:#x} ${{prefix}}{image}; then\n\
+             \tfdt addr ${{fdt_addr_r}}\n\
+             \tfdt resize 4096\n\
+             \tfdt mknode / initoverlayfs\n\
+             \tfdt set {bus} compatible simple-bus\n\
+             \tfdt set {bus} \"#address-cells\" <2>\n\
+             \tfdt set {bus} \"#size-cells\" <2>\n\
+             \tfdt set {bus} ranges\n\
+             \tfdt mknode {bus} {node}\n\
+             \tfdt set {bus}/{node} compatible pmem-region\n\
+             \tfdt set {bus}/{node} reg <{address} {bytes}>\n\
+             \tfdt set {bus}/{node} volatile\n\
+             \tsetenv bootm_low {start:#x}\n\
+             \tsetenv bootm_size {:#x}\n\
+             \tsetenv bootargs \"${{bootargs}} {}\"\n\
+             fi\n\
+             setenv filesize ${{kept_filesize}}\n",
             self.address,
+            self.address - start,
             self.argument()
         )
     }

@@ -53,6 +53,8 @@ test libssl-dev for the same
 test busybox-static the shell of a system that replaces images
 test u-boot-qemu the bootloader that counts tries
 test u-boot-tools mkimage makes what it boots
+test qemu-efi-aarch64 the firmware that starts systemd-boot
+test ovmf for the same on a PC
 LIST
 }
 

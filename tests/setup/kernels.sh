@@ -2,7 +2,8 @@
 # Fetches every kernel the tests boot, runs depmod on its modules, and lists them in kernels.list in the cache folder.
 #
 # One line a kernel: NAME ARCHITECTURE IMAGE MODULES, separated by tabs; MODULES is `-` for the tuned kernel, which has
-# its drivers built in. Also the Debian installers whose initramfs the tests boot: `installer-ARCH` and the initramfs.
+# its drivers built in. Also the Debian installers whose initramfs the tests boot: `installer-ARCH` and the initramfs; and
+# `systemd-boot-ARCH`, the EFI program.
 # With everything in the cache no network is needed.
 set -eu
 setup=$(cd "$(dirname "$0")" && pwd)
@@ -29,6 +30,11 @@ kernel() {
 # installer ARCHITECTURE FOLDER
 installer() {
     printf 'installer-%s\t%s\t%s\t-\n' "$1" "$1" "$(find "$2" -path '*/text/*' -name initrd.gz | head -n 1)" >> "$list.part"
+}
+
+# loader ARCHITECTURE FILE
+loader() {
+    printf 'systemd-boot-%s\t%s\t%s\t-\n' "$1" "$1" "$2" >> "$list.part"
 }
 
 fetch() { "$setup/debian.sh" "$@"; }
@@ -61,5 +67,9 @@ folder=$(fetch bookworm arm64 debian-installer-12-netboot-arm64)
 installer aarch64 "$folder"
 folder=$(fetch bookworm armhf debian-installer-12-netboot-armhf)
 installer armv7 "$folder"
+folder=$(fetch trixie arm64 systemd-boot-efi)
+loader aarch64 "$folder/usr/lib/systemd/boot/efi/systemd-bootaa64.efi"
+folder=$(fetch bookworm amd64 systemd-boot-efi)
+loader x86_64 "$folder/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 mv "$list.part" "$list"
 cat "$list"

@@ -12,8 +12,14 @@ fn a_region_is_whole_grains_and_the_kernel_below_it() {
     assert!(region.overlay().contains("pmem@280000000 {"));
     assert!(region.overlay().contains("reg = <0x2 0x80000000 0x0 0x400000>;"));
     let commands = region.commands("a.erofs");
-    assert!(commands.contains("load ${devtype} ${devnum}:${distro_bootpart} 0x280000000 ${prefix}a.erofs\n"));
-    assert!(commands.ends_with("setenv bootargs \"${bootargs} mem=8388608K\"\n"));
+    for line in [
+        "if load ${devtype} ${devnum}:${distro_bootpart} 0x280000000 ${prefix}a.erofs; then\n",
+        "fdt set /initoverlayfs/pmem@280000000 reg <0x2 0x80000000 0x0 0x400000>\n",
+        "setenv bootm_low 0x80000000\n\tsetenv bootm_size 0x200000000\n",
+        "setenv bootargs \"${bootargs} mem=8388608K\"\n",
+    ] {
+        assert!(commands.contains(line), "{commands}");
+    }
 }
 
 #[test]
