@@ -32,12 +32,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Numbers of include/uapi/asm-generic/unistd.h: the kernel's own `write`, `reboot` and `clock_gettime` do not fail with
 /// these arguments. Without its clock a boot may not wait for its device; without `write` it cannot say so.
 const CLOCK_GETTIME: u64 = 113;
+const IOCTL: u64 = 29;
 const CLOSE: u64 = 57;
 const WRITE: u64 = 64;
 const REBOOT: u64 = 142;
 /// Names for the table of results.
 const NAMES: [(u64, &str); 28] = [
-    (29, "ioctl"),
+    (IOCTL, "ioctl"),
     (34, "mkdirat"),
     (35, "unlinkat"),
     (38, "renameat"),
@@ -193,7 +194,10 @@ impl Variant {
     /// Lets a call of this step fail whose failure is no matter of taste: the first, or the one that starts the next init.
     fn one_of(&self, step: Step) -> Result<()> {
         let of_step = |(_, call): &(usize, &Call)| {
-            call.step == Some(step) && !matches!(call.number, CLOCK_GETTIME | WRITE | CLOSE)
+            // The image's device is opened before there is anything to verify.
+            call.step == Some(step)
+                && !matches!(call.number, CLOCK_GETTIME | WRITE | CLOSE)
+                && (step != Step::Verity || call.number == IOCTL)
         };
         let mut found = self.calls()?.iter().enumerate().filter(of_step);
         let found = if step == Step::Exec { found.next_back() } else { found.next() };
@@ -276,7 +280,9 @@ fn judge(scene: &Scene, outcome: &Outcome, call: Call, errno: u32, ever: bool) -
     let [(step, _, found)] = log.failures.as_slice() else {
         return if mute { Ok(()) } else { Err(format!("{} failures", log.failures.len()).into()) };
     };
-    let step_is_right = call.step.is_none_or(|right| right == *step) || ever;
+    // What is to be verified is opened by the step mount, before the line of the step verity.
+    let opened = (call.step, *step) == (Some(Step::Verity), Step::Mount);
+    let step_is_right = call.step.is_none_or(|right| right == *step) || opened || ever;
     let late =
         matches!(scene.expected, Expected::Refused { errno, .. } if errno == *found) || call.number == CLOCK_GETTIME;
     if !step_is_right || !(*found == errno || late) {
