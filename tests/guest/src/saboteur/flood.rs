@@ -3,7 +3,7 @@
 use crate::{call, say};
 use rustix::event::{Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
@@ -23,6 +23,8 @@ pub fn flood(kmsg: &OwnedFd, tell: OwnedFd) -> Result<(), Errno> {
     mount(c"sysfs", SYS, c"sysfs", MountFlags::empty(), None)?;
     mount(c"proc", PROC, c"proc", MountFlags::empty(), None)?;
     let event = open(EVENT, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // The folder it is mounted on goes with the mini-initramfs, and with it the mount.
+    let proc = open(PROC, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     call::in_real_time()?;
     drop(tell);
     let (mut bootstrap_ran, mut lost) = (false, 0);
@@ -31,12 +33,12 @@ pub fn flood(kmsg: &OwnedFd, tell: OwnedFd) -> Result<(), Errno> {
             rustix::io::write(&event, b"change")?;
         }
         let mut buffer = [0; 64];
-        let runs = read(c"/saboteur-proc/1/comm", &mut buffer)?.starts_with(b"bootstrap");
+        let runs = read(&proc, c"1/comm", &mut buffer)?.starts_with(b"bootstrap");
         if bootstrap_ran && !runs {
             break;
         }
         bootstrap_ran |= runs;
-        lost = u64::max(lost, lost_events()?);
+        lost = u64::max(lost, lost_events(&proc)?);
         let _ = poll(&mut [], Some(&REST));
     }
     say(kmsg, format_args!("{lost} events lost"));
@@ -45,9 +47,9 @@ pub fn flood(kmsg: &OwnedFd, tell: OwnedFd) -> Result<(), Errno> {
 
 /// How many events the sockets of bootstrap have lost so far: `Drops` of /proc/net/netlink, the ninth column, where the
 /// second is 15 (NETLINK_KOBJECT_UEVENT).
-fn lost_events() -> Result<u64, Errno> {
+fn lost_events(proc: &OwnedFd) -> Result<u64, Errno> {
     let mut buffer = [0; 8192];
-    let text = core::str::from_utf8(read(c"/saboteur-proc/1/net/netlink", &mut buffer)?).unwrap_or_default();
+    let text = core::str::from_utf8(read(proc, c"1/net/netlink", &mut buffer)?).unwrap_or_default();
     let drops = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         words.nth(1).filter(|protocol| *protocol == "15")?;
@@ -56,8 +58,8 @@ fn lost_events() -> Result<u64, Errno> {
     Ok(text.lines().filter_map(drops).sum())
 }
 
-fn read<'b>(path: &core::ffi::CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+fn read<'b>(proc: &OwnedFd, path: &core::ffi::CStr, buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let file = openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let length = rustix::io::read(&file, &mut *buffer)?;
     Ok(buffer.get(..length).unwrap_or_default())
 }
