@@ -135,7 +135,7 @@ pub fn trials(matrix: bool) -> Vec<Trial> {
                 trials.push(Trial::test(name, move || variant.every(errno).map_err(Into::into)));
             }
             let name = format!("calls_fail_from_one_on {} {}", variant.kernel, variant.name);
-            trials.push(Trial::test(name, move || variant.from_one_on().map_err(Into::into)));
+            trials.push(Trial::test(name, move || variant.each_number().map_err(Into::into)));
             continue;
         }
         for step in variant.steps {
@@ -216,7 +216,7 @@ impl Variant {
     }
 
     /// Lets all calls of a number fail from the first on.
-    fn from_one_on(&self) -> Result<()> {
+    fn each_number(&self) -> Result<()> {
         let mut known = BTreeSet::from([REBOOT]);
         let calls = self.calls()?.iter().copied().enumerate();
         self.all(calls.filter(|(_, call)| known.insert(call.number)), ENOMEM, true)
