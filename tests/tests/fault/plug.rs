@@ -70,6 +70,9 @@ pub fn flood(on: &On) -> Result<Scene> {
         if lost == 0 {
             return Err("no event was lost".into());
         }
+        // Not at the last look, at the deadline of 30 s.
+        let soon = outcome.log.rows.iter().any(|row| row.name == "device" && row.duration_us < 25_000_000);
+        equal("the loss led to a look", &soon, &true)?;
         waited.as_ref().map_or(Ok(()), |waited| waited(outcome))
     }))
 }
