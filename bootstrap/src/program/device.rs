@@ -112,6 +112,12 @@ fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64
         let length = match recv(events, &mut buffer[..], RecvFlags::empty()) {
             Ok((_, length)) => length,
             Err(Errno::INTR | Errno::AGAIN) => continue,
+            Err(Errno::NOBUFS) => {
+                // Said once; then the kernel drops all until the socket is empty (`netlink_overrun()` and `netlink_rcv_wake()`,
+                // net/netlink/af_netlink.c, Linux 6.12). Only what comes after that is not to be looked for in sysfs.
+                while matches!(recv(events, &mut buffer[..], RecvFlags::empty()), Ok(_) | Err(Errno::NOBUFS)) {}
+                return Err(Errno::NOBUFS);
+            }
             Err(errno) => return Err(errno),
         };
         if let Some(device) = buffer.get(..length).and_then(uevent::message)

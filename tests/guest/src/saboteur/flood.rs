@@ -7,10 +7,10 @@ use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
-/// Events in a row. A socket's buffer of 212,992 bytes (`net.core.rmem_default`) has room for fewer than 300.
-const BURST: u32 = 1500;
-/// Between two of them, while everybody else runs.
-const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 30_000_000 };
+/// Events in a row: more than a socket's buffer of 212,992 bytes (`net.core.rmem_default`) has room for.
+const BURST: u32 = 300;
+/// Between two of them, while everybody else runs: too short to read them all, and until all are read the kernel drops what comes.
+const REST: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
 /// Folders of the mini-initramfs for this process' own mounts.
 const SYS: &core::ffi::CStr = c"/saboteur-sys";
 const PROC: &core::ffi::CStr = c"/saboteur-proc";
