@@ -299,6 +299,19 @@ impl Parts {
         found.map(|entry| entry.data.clone()).ok_or_else(|| format!("no {path} in the mini-initramfs").into())
     }
 
+    /// Puts the saboteur in bootstrap's place; `sabotage=` on the command line says what it does (tests/guest/src/saboteur).
+    ///
+    /// # Errors
+    /// If it does not build.
+    pub fn sabotage(&mut self) -> Result<()> {
+        let saboteur = std::fs::read(program("saboteur", &self.kernel.arch)?)?;
+        self.entries.iter_mut().filter(|entry| entry.path == "init").for_each(|entry| entry.path = "bootstrap".into());
+        self.entries.insert(0, Entry::file("init", 0o755, saboteur));
+        self.entries.extend(["saboteur-sys", "saboteur-proc"].map(Entry::folder));
+        self.entries.push(Entry::device("saboteur-kmsg", 0o600, 1, 11));
+        Ok(())
+    }
+
     /// Writes the initramfs as the bootloader loads it.
     ///
     /// # Errors

@@ -38,18 +38,21 @@ pub fn find(wanted: &Wanted<'_>) -> Result<Name, Failure> {
     }
     let events = check(Step::Device, "cannot subscribe to kernel events", subscribe())?;
     let mut unit = Unit::of(wanted);
+    let mut given_up = None;
     loop {
         if let Some(name) = scan(device, words)? {
             return Ok(name);
+        }
+        if let Some(errno) = given_up {
+            let about = text![*words, " within ", *deadline_ms, " ms"];
+            return Err(refuse(Step::Device, "device did not appear", &about, errno));
         }
         match wait(device, &mut unit, &events, deadline_ns) {
             Ok(name) => return Ok(name),
             // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
             Err(Errno::NOBUFS) => {}
-            Err(errno) => {
-                let about = text![*words, " within ", *deadline_ms, " ms"];
-                return Err(refuse(Step::Device, "device did not appear", &about, errno));
-            }
+            // A last look: a device that could not be read at the first look has no further event.
+            Err(errno) => given_up = Some(errno),
         }
     }
 }
@@ -109,6 +112,12 @@ fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64
         let length = match recv(events, &mut buffer[..], RecvFlags::empty()) {
             Ok((_, length)) => length,
             Err(Errno::INTR | Errno::AGAIN) => continue,
+            Err(Errno::NOBUFS) => {
+                // Said once; then the kernel drops all until the socket is empty (`netlink_overrun()` and `netlink_rcv_wake()`,
+                // net/netlink/af_netlink.c, Linux 6.12). Only what comes after that is not to be looked for in sysfs.
+                while matches!(recv(events, &mut buffer[..], RecvFlags::empty()), Ok(_) | Err(Errno::NOBUFS)) {}
+                return Err(Errno::NOBUFS);
+            }
             Err(errno) => return Err(errno),
         };
         if let Some(device) = buffer.get(..length).and_then(uevent::message)

@@ -21,7 +21,7 @@ pub fn run(buffer: &mut [MaybeUninit<u8>]) -> Result<Plan<'_>, Failure> {
     let plain = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Since Linux 2.6.32; an initramfs gets no devtmpfs from the kernel even with CONFIG_DEVTMPFS_MOUNT.
     let devices = mount(c"dev", c"/dev", c"devtmpfs", MountFlags::NOSUID, c"mode=0755");
-    let log = open_kmsg().map(kmsg::start);
+    let log = kmsg::start(open_kmsg());
     check(Step::EarlyMounts, "cannot mount devtmpfs", devices)?;
     check(Step::EarlyMounts, "cannot open /dev/kmsg", log)?;
     check(Step::EarlyMounts, "cannot mount proc", mount(c"proc", c"/proc", c"proc", plain, None))?;

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 struct Kmsg;
 
 static KMSG: Kmsg = Kmsg;
-static DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
+/// Until there is a log it is standard error: the console, where the initramfs has one.
+static DESCRIPTOR: AtomicI32 = AtomicI32::new(2);
 static LINES: AtomicU32 = AtomicU32::new(0);
 
 /// Lines after which the log is opened anew: the kernel drops what one open file writes beyond ten lines in five seconds
@@ -29,12 +30,13 @@ pub fn open_log() -> Result<OwnedFd, Errno> {
     open(c"/dev/kmsg", OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty())
 }
 
-/// Sends log lines to `kmsg`, which stays open until exec closes it.
-pub fn start(kmsg: OwnedFd) {
-    DESCRIPTOR.store(kmsg.into_raw_fd(), Ordering::Relaxed);
+/// Sends log lines to `kmsg`, which stays open until exec closes it; without it, to the console.
+pub fn start(kmsg: Result<OwnedFd, Errno>) -> Result<(), Errno> {
     // Fails only where a logger is set already.
     let _ = log::set_logger(&KMSG);
     log::set_max_level(LevelFilter::Info);
+    DESCRIPTOR.store(kmsg?.into_raw_fd(), Ordering::Relaxed);
+    Ok(())
 }
 
 /// Puts a line into the log.

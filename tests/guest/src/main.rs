@@ -6,7 +6,8 @@
 //!
 //! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=keep` leaves a file for the
 //! next boot; `guest=protect` turns fs-verity on and ends; `guest=work` runs the shell script `/work` first, which ends by starting
-//! this program with the argument `done`; `guest=hang` never ends; `guest=silent` sends no report.
+//! this program with the argument `done`; `guest=hang` never ends; `guest=silent` sends no report;
+//! `guest=removal` waits until a disk has gone, then goes on.
 #![no_std]
 #![no_main]
 
@@ -71,6 +72,9 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     }
     let Some(port) = port::open() else { end("no port org.initoverlayfs.test appeared") };
     report.set_port(rustix::fd::AsFd::as_fd(&port));
+    if sections::asked(&proc, b"guest=removal") {
+        port::wait_for_removal();
+    }
     if sections::asked(&proc, b"guest=reread") {
         content::reread(&mut report);
     }

@@ -35,6 +35,20 @@ pub fn open() -> Option<OwnedFd> {
     }
 }
 
+/// Says that it waits, and waits until a block device has gone.
+pub fn wait_for_removal() {
+    let Some(events) = subscribe() else { return };
+    crate::say(format_args!("guest: waits for a disk to go"));
+    loop {
+        let mut message = [0_u8; 4096];
+        let length = rustix::io::read(&events, &mut message).unwrap_or(0);
+        let head = message.get(..length).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+        if head.starts_with(b"remove@") && head.windows(7).any(|part| part == b"/block/") {
+            return;
+        }
+    }
+}
+
 /// A socket that receives the kernel's uevents from now on.
 fn subscribe() -> Option<OwnedFd> {
     let flags = SocketFlags::CLOEXEC;

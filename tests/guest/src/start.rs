@@ -23,7 +23,7 @@ unsafe extern "C" fn entry(stack: *const usize) -> ! {
 
 /// A NULL-terminated array of C strings on the initial stack.
 #[derive(Clone, Copy)]
-pub struct Strings(*const *const core::ffi::c_char);
+pub struct Strings(pub *const *const core::ffi::c_char);
 
 impl Iterator for Strings {
     type Item = &'static [u8];

@@ -280,7 +280,7 @@ impl Scene {
 }
 
 /// Whether the policy was said and done.
-fn at_rest(outcome: &Outcome, log: &Log, step: Step, rest: Rest) -> std::result::Result<(), String> {
+pub fn at_rest(outcome: &Outcome, log: &Log, step: Step, rest: Rest) -> std::result::Result<(), String> {
     let console = |text: &str| outcome.console.contains(text);
     let (policy, done) = match rest {
         // Printed at level 0, so also where the console is quiet (kernel_restart(), kernel/reboot.c).

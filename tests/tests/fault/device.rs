@@ -3,19 +3,15 @@
 use crate::case::{DEADLINE_MS, Disk, Expected, On, Scene, refused};
 use crate::image::{change, field, with_checksum};
 use bootstrap::Step::{Device as Find, Mount};
-use bootstrap::plan::{List, MAX_BYTES};
 use imagegen::board::{self, Architecture, Failure, ImageName, Method, OnCorruption, Overlay};
 use imagegen::disk::Partition;
 use imagegen::modules::ResolvedModule;
 use imagegen::plan::ResolvedPlan;
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-use tests::boot::{Action, Outcome};
+use tests::boot::Outcome;
 use tests::image::{PARTNAME, PLAN, Parts, Spec, make};
 use tests::{Result, content};
 
@@ -25,7 +21,7 @@ const LABEL: &str = "DATA";
 const UUID: &str = "0123abcd-4567-89ab-cdef-0123456789ab";
 /// vfat's.
 const SERIAL: &str = "abcd-1234";
-const GUID: [u8; 16] = *b"partition-guid-a";
+pub const GUID: [u8; 16] = *b"partition-guid-a";
 const SIGNATURE: u32 = 0x1234_abcd;
 
 /// Nothing fits within the deadline, and the whole deadline was waited.
@@ -111,7 +107,7 @@ fn device_is(outcome: &Outcome, name: &str) -> Result<()> {
 }
 
 /// The plan as imagegen makes it for a board that names its device so.
-fn known_as(on: &On, device: board::Device) -> Result<Parts> {
+pub fn known_as(on: &On, device: board::Device) -> Result<Parts> {
     let mut parts = on.parts()?;
     let bytes = parts.member(PLAN)?;
     let old = bootstrap::plan::open(&bytes)?;
@@ -329,74 +325,4 @@ pub fn path(on: &On, name: &'static str, there: bool) -> Result<Scene> {
         return Ok(Scene::new(on, parts, Expected::Boots).and(move |outcome| device_is(outcome, name)));
     }
     never(on, parts, &words)
-}
-
-/// How late a late device is.
-const LATE: Duration = Duration::from_secs(5);
-
-/// The disk is plugged in five seconds after the last module: the event of its partition ends the waiting.
-pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
-    let parts = match known {
-        Some(device) => known_as(on, device)?,
-        None => on.parts()?,
-    };
-    let mut parts = parts;
-    let bytes = parts.member(PLAN)?;
-    let mut plan = bootstrap::plan::open(&bytes)?;
-    let patient = plan.slots.into_iter().map(|mut slot| {
-        if let bootstrap::plan::Source::Partition { device, .. } = &mut slot.source {
-            device.deadline_ms = 30_000;
-        }
-        slot
-    });
-    let mut buffer = vec![0; MAX_BYTES];
-    plan.slots = List::encode(patient, &mut buffer)?;
-    parts.set_plan(&plan)?;
-    let partition = Partition { name: PARTNAME.into(), uuid: Some(GUID), image: parts.erofs.clone() };
-    let disk = parts.disk_of(&[partition])?;
-    let socket = parts.folder.path().join("qmp");
-    let mut scene = Scene::new(on, parts, Expected::Boots);
-    scene.disk = Disk::None;
-    scene.change = Some(Box::new(move |boot| {
-        let drive = format!("if=none,format=raw,readonly=on,id=late,file={}", disk.display());
-        let qmp = format!("unix:{},server=on,wait=off", socket.display());
-        boot.extra = ["-drive", &drive, "-qmp", &qmp, "-device", "pcie-root-port,id=late-port,chassis=1"]
-            .map(OsString::from)
-            .into();
-        boot.on_text = Some(("initoverlayfs: module overlay".into(), Action::new(move || plug(&socket))));
-    }));
-    Ok(scene.and(|outcome| {
-        outcome.reported()?;
-        let half = u64::try_from(LATE.as_micros())? / 2;
-        let waited = outcome.log.rows.iter().any(|row| row.name == "device" && row.duration_us > half);
-        if waited { Ok(()) } else { Err("the device was there before bootstrap waited for it".into()) }
-    }))
-}
-
-/// A late device by its GPT's GUID.
-pub fn late_part_uuid(on: &On) -> Result<Scene> {
-    late(on, Some(board::Device::PartUuid(GUID)))
-}
-
-/// Adds the disk to a running QEMU, late: the delay is the fault under test.
-fn plug(socket: &Path) -> Result<()> {
-    std::thread::sleep(LATE);
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let add = r#"{"execute":"device_add","arguments":{"driver":"virtio-blk-pci","drive":"late","bus":"late-port"}}"#;
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    for command in [r#"{"execute":"qmp_capabilities"}"#, add] {
-        writeln!(stream, "{command}")?;
-        line.clear();
-        while !line.contains("\"return\"") {
-            if line.contains("\"error\"") {
-                return Err(format!("QEMU refused {command}: {line}").into());
-            }
-            line.clear();
-            reader.read_line(&mut line)?;
-        }
-    }
-    Ok(())
 }

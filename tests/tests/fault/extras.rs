@@ -30,6 +30,18 @@ fn present(outcome: &Outcome, path: &str) -> Result<()> {
     equal(&format!("{path} in the new root"), &lines(outcome, path)?.len(), &1)
 }
 
+/// A file in a folder of its own, and one beside it.
+pub fn allowed(on: &On) -> Result<Scene> {
+    let entries = [
+        Entry::folder("etc"),
+        Entry::file("etc/allowed", 0o600, "x"),
+        Entry::folder("more"),
+        Entry::file("more/file", 0o600, "x"),
+    ];
+    let scene = scene(on, &["/etc/allowed", "/more"], &entries, Expected::Boots)?;
+    Ok(scene.and(|outcome| ["/etc/allowed", "/more/file"].iter().try_for_each(|path| present(outcome, path))))
+}
+
 pub fn device_node(on: &On) -> Result<Scene> {
     let node = Entry::device("etc/node", 0o666, 1, 1);
     let expected = refused(Extras, "not a file, directory or link: /etc/node", 19);

@@ -5,6 +5,7 @@
 //! soak`) N boots are drawn from that matrix, by `FAULT_SEED` if it is set. `target/fault.json` and `target/fault.html`, or
 //! `soak` in place of `fault`, say what was seen.
 
+mod calls;
 mod case;
 mod command_line;
 mod device;
@@ -14,10 +15,12 @@ mod image;
 mod machine;
 mod modules;
 mod plan;
+mod plug;
 mod policy;
 mod results;
 mod slots;
 mod start;
+mod sweep;
 mod verity;
 
 use case::Where::{
@@ -89,8 +92,11 @@ const FAULTS: &[Fault] = &[
     fault("device_without_a_disk", Partition, device::no_disk),
     fault("device_with_a_broken_table", Partition, device::broken_table),
     fault("device_without_a_deadline", Partition, device::no_deadline),
-    fault("device_comes_after_5_s", HotPlug, |on| device::late(on, None)),
-    fault("device_comes_after_5_s_by_partuuid", HotPlug, device::late_part_uuid),
+    fault("device_comes_after_5_s", HotPlug, |on| plug::late(on, None)),
+    fault("device_comes_after_5_s_by_partuuid", HotPlug, plug::late_part_uuid),
+    fault("device_comes_in_a_flood_of_events", HotPlug, plug::flood),
+    fault("device_gone_before_the_switch", HotPlug, plug::gone_before_the_switch),
+    fault("device_gone_behind_the_switch", HotPlug, plug::gone_behind_the_switch),
     fault("two_devices_with_one_partname", Partition, device::two),
     fault("two_disks_with_one_partname", Partition, device::two_disks),
     fault("two_devices_and_a_hint", Partition, |on| device::hint(on, "vda2", &[PARTNAME, PARTNAME], "vda2")),
@@ -262,8 +268,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let (trials, name) = match (number("FAULT_SOAK"), number("FAULT_MATRIX")) {
         (Some(boots), _) => (soak(boots), Some("soak")),
-        (None, Some(1)) => (FAULTS.iter().flat_map(everywhere).collect(), Some("fault")),
-        (None, _) => (once(), None),
+        (None, Some(1)) => (FAULTS.iter().flat_map(everywhere).chain(sweeps(true)).collect(), Some("fault")),
+        (None, _) => (once().into_iter().chain(sweeps(false)).collect(), None),
     };
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(name) = name
@@ -276,6 +282,11 @@ fn main() {
         std::process::exit(1);
     }
     conclusion.exit();
+}
+
+/// What is one row and many boots.
+fn sweeps(matrix: bool) -> impl Iterator<Item = Trial> {
+    calls::trials(matrix).into_iter().chain(sweep::trials(matrix))
 }
 
 fn number(variable: &str) -> Option<u64> {
