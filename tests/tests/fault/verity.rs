@@ -11,6 +11,7 @@ use tests::boot::Outcome;
 use tests::cpio::Entry;
 use tests::image::{PLAN, Parts, make};
 use tests::kernel::Kernel;
+use tests::place::file_system;
 use tests::{Result, content, equal};
 
 const EIO: u32 = 5;
@@ -38,6 +39,7 @@ pub fn verified_content(on: &On, content: &[Entry], fec_roots: u32) -> Result<Ve
     spec.full = true;
     let mut modules = vec!["dm_mod", "dm_verity", "erofs", "overlay"];
     modules.extend(on.place.modules(&on.kernel));
+    modules.extend(on.place.holder().into_iter().flat_map(|kind| file_system(kind, &on.kernel)));
     // Built in since Linux 6.16.
     if on.kernel.name != "arm64-7" {
         modules.push("sha256_generic");
