@@ -29,6 +29,11 @@ impl Output {
         Err(Error::bad_input(format!("{} is no folder", folder.display()), "is the path right?"))
     }
 
+    /// Whether what is written replaces what was there; a device or a pipe takes one after the other.
+    pub fn replaces(&self) -> bool {
+        is_stream(&self.path).is_ok_and(|is_stream| !is_stream)
+    }
+
     /// Writes `bytes`: a regular file, mode 0600, is durable and whole, or stays as it was.
     ///
     /// # Errors
@@ -151,6 +156,9 @@ mod tests {
         nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
         std::os::unix::fs::symlink(&pipe, &link).unwrap();
         for path in [&pipe, &link] {
+            assert!(
+                !Output::at(path).unwrap().replaces() && Output::at(&folder.path().join("new")).unwrap().replaces()
+            );
             let reader = std::thread::spawn({
                 let pipe = pipe.clone();
                 move || fs::read_to_string(pipe).unwrap()
