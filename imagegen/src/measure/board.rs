@@ -261,3 +261,146 @@ impl Drop for Power {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Store, board as measure};
+    use super::*;
+    use crate::runs::{Layer, mark, read};
+    use crate::serial::tests::pty;
+    use regex::Regex;
+    use std::io::Write;
+    use std::path::PathBuf;
+    use std::thread::JoinHandle;
+
+    /// The console of QEMU's virt machine from U-Boot 2023.01 through Debian's kernel 6.12 and bootstrap to power-off.
+    const CONSOLE: &[u8] = include_bytes!("u-boot.console");
+
+    /// A board behind a pty: whenever a line is written to its switch it says what it has to say.
+    struct Emulated {
+        folder: tempfile::TempDir,
+        tty: PathBuf,
+        player: Option<JoinHandle<usize>>,
+        /// Both ends stay open: otherwise the line has gone.
+        _ends: [File; 2],
+    }
+
+    impl Emulated {
+        fn new(says: Vec<Vec<u8>>) -> Self {
+            let (mut master, slave, tty) = pty();
+            let ends = [master.try_clone().unwrap(), slave];
+            let folder = tempfile::tempdir().unwrap();
+            let switch = folder.path().join("switch");
+            nix::unistd::mkfifo(&switch, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            // Every opening waits for the other side: a cycle of power is one writer.
+            let player = std::thread::spawn(move || {
+                for text in &says {
+                    std::fs::read(&switch).unwrap();
+                    master.write_all(text).unwrap();
+                }
+                says.len()
+            });
+            Emulated { folder, tty, player: Some(player), _ends: ends }
+        }
+
+        fn options(&self, end: Option<&str>) -> Options {
+            let end = end.map(|end| Regex::new(end).unwrap());
+            let marks = vec![("erofs".to_owned(), Regex::new("erofs: .*mounted").unwrap())];
+            Options {
+                baud: 115_200,
+                power: Some(format!("echo on > {}", self.folder.path().join("switch").display()).into()),
+                warm: false,
+                name: None,
+                timeout: Duration::from_secs(60),
+                watch: Watch { end, marks },
+            }
+        }
+
+        fn store(&self, board: &Board, resume: bool) -> Store {
+            Store::new(&self.json(), board.conditions()).unwrap().keep(resume).unwrap()
+        }
+
+        fn json(&self) -> PathBuf {
+            self.folder.path().join("runs.json")
+        }
+
+        /// How often its power was cycled, once no more is to come.
+        fn cycles(mut self) -> usize {
+            self.player.take().unwrap().join().unwrap()
+        }
+    }
+
+    #[test]
+    fn a_board_is_recorded_and_gone_on_with() {
+        let emulated = Emulated::new(vec![CONSOLE.to_vec(); 3]);
+        for count in [2, 3, 3] {
+            let mut board = Board::open(&emulated.tty, emulated.options(Some("guest: no report"))).unwrap();
+            let mut store = emulated.store(&board, true);
+            measure(&mut board, count, &mut store, &mut |_| ()).unwrap();
+        }
+        let runs = read(&emulated.json()).unwrap();
+        let Conditions { board, place, kernel, command_line, clock, zero, .. } = &runs.conditions;
+        assert_eq!((board.as_str(), kernel.as_str()), ("linux,dummy-virt", "6.12.117+deb13-arm64"));
+        assert_eq!(command_line.as_deref(), Some("console=ttyAMA0 guest=silent panic=-1"));
+        assert_eq!((Path::new(place), *clock, *zero), (emulated.tty.as_path(), Clock::Kernel, Zero::Kernel));
+        assert_eq!(runs.runs.len(), 3);
+        for run in &runs.runs {
+            assert_eq!((run.at(mark::RUN_INIT), run.at(mark::NEXT_INIT)), (Some(2_608_177), Some(3_304_611)));
+            assert_eq!((run.at("erofs"), run.at(mark::END)), (Some(3_224_936), Some(3_408_613)));
+            assert!(run.at(mark::POWER_ON).unwrap() <= run.at(mark::FIRST_BYTE).unwrap(), "{run:?}");
+            assert!(run.at("u-boot").unwrap() <= run.at("starting-kernel").unwrap(), "{run:?}");
+            assert_eq!((run.took(Layer::Module, "erofs"), run.start), (Some(78_396), Some(Start::Cold)));
+        }
+        assert_eq!(emulated.cycles(), 3);
+    }
+
+    #[test]
+    fn what_was_measured_is_kept_when_a_boot_fails() {
+        let cut = CONSOLE.len() - 100;
+        let emulated = Emulated::new(vec![CONSOLE.to_vec(), CONSOLE[..cut].to_vec()]);
+        let options = Options { timeout: Duration::from_secs(5), ..emulated.options(Some("reboot: Power down")) };
+        let mut board = Board::open(&emulated.tty, options).unwrap();
+        let mut store = emulated.store(&board, false);
+        let error = measure(&mut board, 2, &mut store, &mut |_| ()).unwrap_err();
+        assert!(
+            error.exit_status() == 1 && error.what.contains("boot 2 of 2: no line matches `reboot: Power down`"),
+            "{error}"
+        );
+        assert!(error.hint.contains("1 boot kept"), "{error}");
+        assert_eq!(read(&emulated.json()).unwrap().runs.len(), 1);
+    }
+
+    #[test]
+    fn every_silence_and_noise_has_its_name() {
+        let restarts = [CONSOLE, b"[    0.000000] Booting Linux\ninitoverlayfs: exec /init\n"].concat();
+        let bytes: Vec<u8> = (0..4000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let says: [(Vec<u8>, &str); 4] = [
+            (Vec::new(), "nothing came from"),
+            (bytes, "is no text"),
+            (b"[    1.000000] Kernel panic - not syncing: no init\n".to_vec(), "the kernel panicked: no init"),
+            (restarts.clone(), "the board restarted"),
+        ];
+        for (text, what) in says {
+            let emulated = Emulated::new(vec![text]);
+            let end = if what.contains("restarted") { "Booting Linux$" } else { "never" };
+            let timeout = Duration::from_millis(1500);
+            let mut board = Board::open(&emulated.tty, Options { timeout, ..emulated.options(Some(end)) }).unwrap();
+            let error = board.boot("boot 1 of 1").unwrap_err();
+            assert!(error.exit_status() == 1 && error.what.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_power_command_that_fails_or_stays_is_named() {
+        let emulated = Emulated::new(Vec::new());
+        for (command, what) in [
+            ("echo the relay is gone >&2; exit 3", "the power command failed (exit status: 3): the relay is gone"),
+            ("exec sleep 600", "the power command did not end within 0.3 s"),
+        ] {
+            let timeout = Duration::from_millis(300);
+            let options = Options { power: Some(command.into()), timeout, ..emulated.options(None) };
+            let error = Board::open(&emulated.tty, options).unwrap().boot("boot 1 of 1").unwrap_err();
+            assert!(error.exit_status() == 1 && error.what == what, "{error}");
+        }
+    }
+}
