@@ -45,6 +45,7 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             serial::restore_all();
+            measure::labgrid::release_all();
             eprint!("{}", measure::kept());
             // As a shell reports a program that a signal ended.
             atomic::end(128 + signal);

@@ -1,10 +1,11 @@
 //! `imagegen measure`: boots a board again and again and keeps when it reached what.
 //!
 //! In QEMU, on a clock that counts instructions or in real time, several folders in turn; or a real board on a serial
-//! line. Either way a console is recorded ([`recorder`]), put on one axis ([`timeline`]) and kept ([`store`]).
+//! line, or in a place of a labgrid lab. Either way a console is recorded ([`recorder`]), put on one axis ([`timeline`]) and kept ([`store`]).
 
 pub mod board;
 pub mod folder;
+pub mod labgrid;
 mod recorder;
 mod store;
 mod timeline;

@@ -1,14 +1,20 @@
-//! A serial line that is only listened to: raw, for this program alone, and as it was before once it is let go.
+//! A serial line that is only listened to: raw, for this program alone, and as it was before once it is let go. Or the
+//! terminal of a program that listens to one far away.
 
 use crate::{Error, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use rustix::termios::{ControlModes, OptionalActions, QueueSelector, Termios};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -20,6 +26,8 @@ const BUSY: &str = "end the other program: `fuser -v` names it (picocom, minicom
 
 /// Lines to put back if the program is interrupted: the open file and its settings.
 static OPEN: Mutex<Vec<(File, Termios)>> = Mutex::new(Vec::new());
+/// Programs to end then.
+static PROGRAMS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// An open serial line; dropping it puts its settings back.
 #[derive(Debug)]
@@ -27,6 +35,7 @@ pub struct Serial {
     file: File,
     path: PathBuf,
     byte_time: Duration,
+    program: Option<Child>,
 }
 
 /// How waiting for bytes ended.
@@ -69,9 +78,39 @@ impl Serial {
         if let Ok(mut open) = OPEN.lock() {
             open.push((copy, saved.clone()));
         }
-        let serial = Serial { file, path: path.to_owned(), byte_time: Duration::from_nanos(byte_time) };
+        let serial = Serial { file, path: path.to_owned(), byte_time: Duration::from_nanos(byte_time), program: None };
         serial.set(saved, baud)?;
         Ok(serial)
+    }
+
+    /// Starts `command` on a terminal of its own; what it writes there is what comes. Errors call it `name`.
+    ///
+    /// # Errors
+    /// Failed work if it does not start.
+    pub fn of_program(mut command: Command, name: &str) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let cannot = |error: std::io::Error| {
+            let what = format!("cannot start {program}: {error}");
+            Error::failed(what, "is it installed, and in PATH?")
+        };
+        let pair = openpty(None, None).map_err(|errno| cannot(errno.into()))?;
+        let mut settings = rustix::termios::tcgetattr(&pair.slave).map_err(|errno| cannot(errno.into()))?;
+        settings.make_raw();
+        rustix::termios::tcsetattr(&pair.slave, OptionalActions::Now, &settings)
+            .map_err(|errno| cannot(errno.into()))?;
+        rustix::io::ioctl_fionbio(&pair.master, true).map_err(|errno| cannot(errno.into()))?;
+        let [input, output] = [pair.slave.try_clone(), pair.slave.try_clone()].map(|fd| fd.map_err(cannot));
+        let (input, output) = (input?, output?);
+        // A group of its own: it has children that must end with it, and an interrupt from the keyboard is not its business.
+        let started = command.stdin(input).stdout(output).stderr(pair.slave).process_group(0).spawn();
+        let program = started.map_err(cannot)?;
+        // This process' copies of the terminal, without which its end would not be seen.
+        drop(command);
+        if let (Ok(mut programs), Ok(id)) = (PROGRAMS.lock(), i32::try_from(program.id())) {
+            programs.push(Pid::from_raw(id));
+        }
+        let file = File::from(pair.master);
+        Ok(Serial { file, path: PathBuf::from(name), byte_time: Duration::ZERO, program: Some(program) })
     }
 
     fn set(&self, mut settings: Termios, baud: u32) -> Result<()> {
@@ -136,7 +175,13 @@ impl Serial {
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let gone = |why: &str| {
             let what = format!("{} has gone: {why}", self.path.display());
-            Error::failed(what, "is the adapter plugged in? `dmesg` says what became of it")
+            Error::failed(
+                what,
+                match self.program {
+                    None => "is the adapter plugged in? `dmesg` says what became of it",
+                    Some(_) => "the program that listens to it has ended: start it by hand to see why",
+                },
+            )
         };
         match self.file.read(buffer) {
             // poll(2) said that there is something: it is the end.
@@ -150,6 +195,16 @@ impl Serial {
 
 impl Drop for Serial {
     fn drop(&mut self) {
+        if let Some(program) = &mut self.program {
+            let id = i32::try_from(program.id()).map(Pid::from_raw);
+            if let (Ok(mut programs), Ok(id)) = (PROGRAMS.lock(), id) {
+                programs.retain(|other| *other != id);
+                // It fails only if all of it has ended.
+                let _ = killpg(id, Signal::SIGKILL);
+            }
+            let _ = program.wait();
+            return;
+        }
         let Ok(mut open) = OPEN.lock() else { return };
         let own = self.file.metadata().map(|metadata| metadata.rdev()).ok();
         let is_own = |file: &File| file.metadata().map(|metadata| metadata.rdev()).ok() == own;
@@ -165,8 +220,14 @@ fn restore((file, settings): &(File, Termios)) {
     let _ = rustix::termios::ioctl_tiocnxcl(file);
 }
 
-/// Puts back the settings of every line that is open, because the program ends now.
+/// Puts back the settings of every line that is open and ends what listens to others, because the program ends now.
 pub fn restore_all() {
+    if let Ok(programs) = PROGRAMS.lock() {
+        for id in programs.iter() {
+            // It fails only if all of it has ended.
+            let _ = killpg(*id, Signal::SIGKILL);
+        }
+    }
     if let Ok(open) = OPEN.lock() {
         open.iter().for_each(restore);
     }
@@ -192,7 +253,6 @@ fn cannot_open(path: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use nix::pty::openpty;
     use std::io::Write;
 
     /// The master of a pty and the path of its other end. The slave stays open: a master without one says EIO.
@@ -252,6 +312,25 @@ pub(crate) mod tests {
         assert!(denied.exit_status() == 1, "{denied}");
         let denied = cannot_open(Path::new("/dev/ttyUSB0"), std::io::Error::from_raw_os_error(nix::libc::EACCES));
         assert!(denied.hint.contains("dialout"), "{denied}");
+    }
+
+    #[test]
+    fn what_a_program_says_comes_until_it_ends() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "printf 'a\\nb'; test -t 0 && echo ' on a terminal'; exec sleep 0.1"]);
+        let mut serial = Serial::of_program(command, "place").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let (mut buffer, mut got) = ([0; 64], Vec::new());
+        let error = loop {
+            assert_eq!(serial.wait(None, deadline).unwrap(), Wait::Bytes);
+            match serial.read(&mut buffer) {
+                Ok(count) => got.extend_from_slice(&buffer[..count]),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(String::from_utf8(got).unwrap(), "a\nb on a terminal\n");
+        assert!(error.what.contains("place has gone"), "{error}");
+        assert!(Serial::of_program(Command::new("/no/such/program"), "place").is_err());
     }
 
     #[test]

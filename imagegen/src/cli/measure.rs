@@ -2,7 +2,7 @@
 
 use super::How;
 use clap::{Args, ValueEnum};
-use imagegen::measure::{self, Store, Watch, board, folder};
+use imagegen::measure::{self, Store, Watch, board, folder, labgrid};
 use imagegen::progress::Progress;
 use imagegen::{Error, Result};
 use regex::Regex;
@@ -32,7 +32,7 @@ pub enum Clock {
 #[derive(Args, Clone, Debug)]
 pub struct Measurement {
     /// Folders that `build` made, to boot in QEMU.
-    #[arg(value_name = "DIR", required_unless_present = "serial", conflicts_with = "serial")]
+    #[arg(value_name = "DIR", required_unless_present_any = ["serial", "labgrid"], conflicts_with_all = ["serial", "labgrid"])]
     dirs: Vec<PathBuf>,
     /// How to boot them.
     #[command(flatten)]
@@ -40,11 +40,11 @@ pub struct Measurement {
     /// How many boots of each.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Where to write the measurements: once for each DIR, in their order.
+    /// Where to write the measurements: once for each DIR or PLACE, in their order.
     #[arg(long, value_name = "FILE", required = true)]
     json: Vec<PathBuf>,
     /// What makes the clock go in QEMU.
-    #[arg(long, value_enum, default_value_t = Clock::Instructions, conflicts_with = "serial")]
+    #[arg(long, value_enum, default_value_t = Clock::Instructions, conflicts_with_all = ["serial", "labgrid"])]
     clock: Clock,
     /// The line that ends a boot [default: the start of the next init].
     #[arg(long, value_name = "REGEX", value_parser = expression)]
@@ -55,35 +55,39 @@ pub struct Measurement {
     /// Record a board on this serial line.
     #[arg(long, value_name = "TTY", conflicts_with_all = ["kernel", "append"])]
     serial: Option<PathBuf>,
+    /// Record the boards in these places of a labgrid lab, all at once, through labgrid-client; a --json for each.
+    #[arg(long, value_name = "PLACE,...", value_delimiter = ',', conflicts_with_all = ["serial", "kernel", "append"])]
+    labgrid: Vec<String>,
     /// Speed of the serial line.
-    #[arg(long, value_name = "BAUD", default_value_t = 115_200, requires = "serial", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "BAUD", default_value_t = 115_200, conflicts_with_all = ["dirs", "labgrid"], value_parser = clap::value_parser!(u32).range(1..))]
     baud: u32,
     /// Shell command that cycles the board's power [default: ask somebody to reset it].
-    #[arg(long, value_name = "CMD", requires = "serial")]
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["dirs", "labgrid"])]
     power_cmd: Option<OsString>,
     /// The board is restarted without cutting its power.
-    #[arg(long, requires = "serial")]
+    #[arg(long, conflicts_with_all = ["dirs", "labgrid"])]
     warm: bool,
     /// The board's name [default: what its kernel calls it].
-    #[arg(long, value_name = "NAME", requires = "serial")]
+    #[arg(long, value_name = "NAME", conflicts_with = "dirs")]
     board: Option<String>,
     /// Go on with what FILE holds of the same board.
-    #[arg(long, requires = "serial")]
+    #[arg(long, conflicts_with = "dirs")]
     resume: bool,
 }
 
 impl Measurement {
     /// Does it.
     pub fn run(self) -> Result<()> {
-        let sources = self.dirs.len().max(1);
+        let sources = self.dirs.len().max(self.labgrid.len()).max(1);
         if self.json.len() != sources {
             let what =
-                format!("{} for {}", imagegen::count(self.json.len(), "--json"), imagegen::count(sources, "folder"));
-            return Err(Error::bad_input(what, "give --json FILE once for each DIR, in their order"));
+                format!("{} for {}", imagegen::count(self.json.len(), "--json"), imagegen::count(sources, "series"));
+            return Err(Error::bad_input(what, "give --json FILE once for each DIR or PLACE, in their order"));
         }
         let watch = Watch { end: self.end.clone(), marks: self.marks.clone() };
         match &self.serial {
             Some(tty) => self.record(tty, watch),
+            None if !self.labgrid.is_empty() => self.record_places(watch),
             None => self.boot(&watch),
         }
     }
@@ -102,20 +106,36 @@ impl Measurement {
 
     fn record(&self, tty: &Path, watch: Watch) -> Result<()> {
         let [json] = self.json.as_slice() else { return Ok(()) };
-        let options = board::Options {
-            baud: self.baud,
-            power: self.power_cmd.clone(),
-            warm: self.warm,
-            name: self.board.clone(),
-            timeout: self.how.timeout,
-            watch,
-        };
+        let options = self.recording(watch);
         let mut board = board::Board::open(tty, options)?;
         let mut store = Store::new(json, board.conditions())?.keep(self.resume)?;
         // Where somebody is asked for a reset that line is all there is to see.
         let progress = self.power_cmd.as_ref().map(|_| Progress::counting("booting", self.runs.into()));
         let mut show = |done| progress.iter().for_each(|progress| progress.set(done));
         measure::board(&mut board, self.runs, &mut store, &mut show)
+    }
+}
+
+impl Measurement {
+    fn recording(&self, watch: Watch) -> board::Options {
+        board::Options {
+            baud: self.baud,
+            power: self.power_cmd.clone(),
+            warm: self.warm,
+            name: self.board.clone(),
+            timeout: self.how.timeout,
+            watch,
+        }
+    }
+
+    fn record_places(&self, watch: Watch) -> Result<()> {
+        let options = self.recording(watch);
+        let begin = |(place, json): (&String, &PathBuf)| {
+            Store::new(json, board::conditions(&labgrid::title(place), &options))?.keep(self.resume)
+        };
+        let mut stores = self.labgrid.iter().zip(&self.json).map(begin).collect::<Result<Vec<_>>>()?;
+        let progress = Progress::counting("booting", u64::from(self.runs) * stores.len() as u64);
+        labgrid::places(&self.labgrid, &options, self.runs, &mut stores, &|done| progress.set(done))
     }
 }
 

@@ -47,6 +47,21 @@ pub struct Board {
     options: Options,
 }
 
+/// What is known of the boots of a board in `place` before the first of them.
+pub fn conditions(place: &str, options: &Options) -> Conditions {
+    Conditions {
+        board: options.name.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+        place: place.to_owned(),
+        kernel: UNKNOWN.to_owned(),
+        input_sha256: None,
+        image_sha256: None,
+        command_line: None,
+        clock: Clock::Kernel,
+        zero: Zero::Kernel,
+        explained: false,
+    }
+}
+
 /// The clock of one boot and what came.
 struct Session<'a> {
     start: Instant,
@@ -62,22 +77,17 @@ impl Board {
     /// # Errors
     /// As [`Serial::open`].
     pub fn open(tty: &Path, options: Options) -> Result<Self> {
-        Ok(Board { serial: Serial::open(tty, options.baud)?, options })
+        Ok(Self::on(Serial::open(tty, options.baud)?, options))
+    }
+
+    /// The board on this line.
+    pub const fn on(serial: Serial, options: Options) -> Self {
+        Board { serial, options }
     }
 
     /// What is known of its boots before the first of them.
     pub fn conditions(&self) -> Conditions {
-        Conditions {
-            board: self.options.name.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
-            place: self.serial.path().display().to_string(),
-            kernel: UNKNOWN.to_owned(),
-            input_sha256: None,
-            image_sha256: None,
-            command_line: None,
-            clock: Clock::Kernel,
-            zero: Zero::Kernel,
-            explained: false,
-        }
+        conditions(&self.serial.path().display().to_string(), &self.options)
     }
 
     /// Records one boot. `what` names it where somebody has to reset the board.
