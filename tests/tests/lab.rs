@@ -1,19 +1,21 @@
-//! The lab: `imagegen measure --serial` as a user runs it, with a real machine behind a pty, and with one that somebody
-//! resets by hand.
+//! The lab: `imagegen measure` as a user runs it, with a real machine behind a pty, with one that somebody resets by hand,
+//! and with two in a labgrid lab.
 
-use imagegen::boot::{Options, prepare};
+#[path = "lab/labgrid.rs"]
+mod labgrid;
+#[path = "lab/machine.rs"]
+mod machine;
+
 use imagegen::runs::{self, Clock, Layer, Zero, mark};
+use machine::Machine;
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 use tests::kernel::get;
 use tests::{Result, equal, tool};
 
@@ -27,70 +29,18 @@ fn pty() -> Result<(File, File, PathBuf)> {
     Ok((File::from(pair.master), File::from(pair.slave), path))
 }
 
-/// A QEMU whose serial line is a pty, and the shell script that is its power switch.
-struct Machine {
-    script: PathBuf,
-    process: PathBuf,
-    tty: PathBuf,
-    _adapter: File,
-}
-
-impl Machine {
-    /// Of the folder `out`; its files go into `folder`.
-    fn new(out: &Path, folder: &Path) -> Result<Self> {
-        let (mut board, adapter, tty) = pty()?;
-        let socket = folder.join("serial");
-        let listener = UnixListener::bind(&socket)?;
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                // A machine that loses its power ends its connection in the middle of it.
-                let _ = connection.and_then(|mut connection| std::io::copy(&mut connection, &mut board));
-            }
-        });
-        let timeout = Duration::from_secs(60);
-        let options = Options { kernel: None, deterministic: false, timeout, append: "guest=hang panic=-1".into() };
-        let qemu = prepare(out, &options)?;
-        let quoted = |word: &OsString| {
-            let word = word.to_string_lossy();
-            let word = if word.starts_with("stdio,id=console") {
-                format!("socket,id=console,mux=on,path={}", socket.display())
-            } else {
-                word.into_owned()
-            };
-            format!(" '{word}'")
-        };
-        let command: String = qemu.arguments().iter().map(quoted).collect();
-        let (script, process) = (folder.join("power"), folder.join("process"));
-        let text = format!(
-            "[ ! -e {id} ] || kill $(cat {id})\n{}{command} > /dev/null 2>&1 &\necho $! > {id}\n",
-            qemu.program,
-            id = process.display()
-        );
-        std::fs::write(&script, text)?;
-        Ok(Machine { script, process, tty, _adapter: adapter })
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let Ok(id) = std::fs::read_to_string(&self.process) else { return };
-        let Ok(id) = id.trim().parse() else { return };
-        // It may have ended by itself.
-        let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-    }
-}
-
 #[test]
 fn a_real_machine_is_measured_over_its_serial_line() -> Result<()> {
     let kernel = get("arm64-6.12")?;
     let folder = tempfile::tempdir()?;
     let (out, json) = (folder.path().join("out"), folder.path().join("runs.json"));
     tool::build("qemu-arm64", &kernel, &tool::guest(&kernel, folder.path())?, &out)?;
-    let machine = Machine::new(&out, folder.path())?;
-    let power = format!("sh {}", machine.script.display());
+    let (board, _adapter, tty) = pty()?;
+    let machine = Machine::new(&out, &folder.path().join("board"), board)?;
+    let power = format!("sh {}", machine.switch().display());
     let mut arguments: Vec<&str> = vec!["measure", "--runs", "2", "--power-cmd", &power, "--board", "bench"];
     arguments.extend(["--end", "guest: .* KiB free", "--mark", "erofs=erofs: .* mounted", "--timeout", "300s"]);
-    let paths = ["--serial".as_ref(), machine.tty.as_os_str(), "--json".as_ref(), json.as_os_str()];
+    let paths = ["--serial".as_ref(), tty.as_os_str(), "--json".as_ref(), json.as_os_str()];
     let output = tool::run(arguments.iter().map(AsRef::as_ref).chain(paths))?;
     let said = tool::said(&output);
     equal(&said, &output.status.code(), &Some(0))?;

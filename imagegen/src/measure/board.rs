@@ -401,6 +401,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_old_system_says_last_is_not_of_the_boot() {
+        let emulated = Emulated::new(vec![b"old: going down\r\n".to_vec(), [b"U-Boot 2026.07\n", CONSOLE].concat()]);
+        let switch = emulated.folder.path().join("switch").display().to_string();
+        // Off, a pause, on; and then the command takes its time to end.
+        let power = format!("echo off > {switch}; sleep 0.7; echo on > {switch}; sleep 0.1");
+        let mut options = Options { power: Some(power.into()), ..emulated.options(Some("guest: no report")) };
+        options.watch.marks.push(("old".into(), Regex::new("old").unwrap()));
+        let run = Board::open(&emulated.tty, options).unwrap().boot("boot 1 of 1").unwrap().run;
+        assert_eq!((run.at("old"), run.at(mark::NEXT_INIT)), (None, Some(3_304_611)));
+        let [power_on, first] = [mark::POWER_ON, mark::FIRST_BYTE].map(|name| run.at(name).unwrap());
+        assert_eq!((power_on, Some(first)), (first, run.at("u-boot")), "the board spoke before the command ended");
+    }
+
+    #[test]
     fn a_power_command_that_fails_or_stays_is_named() {
         let emulated = Emulated::new(Vec::new());
         for (command, what) in [

@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// another one.
 const ANOTHER_KERNEL_US: i64 = 1_000_000;
 
+/// What is called the firmware's: from power-on to the first byte.
+const SILENT: &str = "until first-byte";
+
 /// What bootloaders say first, or last, and the marks for it.
 const BOOTLOADERS: [(&str, &str); 3] =
     [("u-boot-spl", "U-Boot SPL "), ("u-boot", "U-Boot 20"), ("starting-kernel", "Starting kernel ...")];
@@ -174,17 +177,17 @@ impl Axis {
 fn spans_before_the_kernel(run: &Run, zero: Zero) -> Vec<Span> {
     if zero == Zero::FirstByte {
         let between = run.at(mark::POWER_ON).zip(run.at(mark::FIRST_BYTE));
-        return between.and_then(|(from, to)| span(Layer::Firmware, from, to)).into_iter().collect();
+        return between.and_then(|(from, to)| span(Layer::Firmware, SILENT, from, to)).into_iter().collect();
     }
     let first = run.at(mark::FIRST_BYTE).map(|at| at.min(0));
-    let firmware = run.at(mark::POWER_ON).zip(first).and_then(|(from, to)| span(Layer::Firmware, from, to));
-    let bootloader = first.and_then(|from| span(Layer::Bootloader, from, 0));
+    let firmware = run.at(mark::POWER_ON).zip(first).and_then(|(from, to)| span(Layer::Firmware, SILENT, from, to));
+    let bootloader = first.and_then(|from| span(Layer::Bootloader, "until kernel", from, 0));
     firmware.into_iter().chain(bootloader).collect()
 }
 
-fn span(layer: Layer, from: i64, to: i64) -> Option<Span> {
+fn span(layer: Layer, name: &str, from: i64, to: i64) -> Option<Span> {
     let duration_us = u64::try_from(to.checked_sub(from)?).ok().filter(|us| *us > 0)?;
-    Some(Span { layer, name: "all".to_owned(), start_us: Some(from), duration_us })
+    Some(Span { layer, name: name.to_owned(), start_us: Some(from), duration_us })
 }
 
 fn new_mark(name: &str, at_us: i64) -> Mark {
@@ -302,7 +305,7 @@ mod tests {
         assert_eq!(
             spans,
             [
-                ("firmware all".into(), Some(0), 200_000),
+                ("firmware until first-byte".into(), Some(0), 200_000),
                 ("mount".into(), Some(999_910), 90),
                 ("exec".into(), Some(1_099_970), 30)
             ]
