@@ -46,12 +46,15 @@ impl Write for Line {
     }
 }
 
-/// Switches machines as labgrid's model `simplerest` asks for: GET /NUMBER/1 or /NUMBER/0. Returns the port.
-fn power(machines: Arc<Vec<Machine>>) -> Result<u16> {
+/// Switches machines, while there are any, as labgrid's model `simplerest` asks for: GET /NUMBER/1 or /NUMBER/0. Returns
+/// the port.
+fn power(machines: &Arc<Vec<Machine>>) -> Result<u16> {
+    let machines = Arc::downgrade(machines);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
+            let Some(machines) = machines.upgrade() else { return };
             let status = asked(&mut stream, &machines).map_or("500 Internal Server Error", |()| "200 OK");
             let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
@@ -170,7 +173,7 @@ fn two_places_of_a_labgrid_lab_are_measured_at_once() -> Result<()> {
     let machine = |place: &str, line: &Line| Machine::new(&at("out"), &at(place), line.clone());
     let machines = Arc::new(vec![machine(PLACES[0], &lines[0])?, machine(PLACES[1], &lines[1])?]);
     let ports = [lines[0].listen()?, lines[1].listen()?];
-    let lab = Lab::start(folder.path(), &ports, power(Arc::clone(&machines))?)?;
+    let lab = Lab::start(folder.path(), &ports, power(&machines)?)?;
 
     let (first, second) = (at("one.json").display().to_string(), at("two.json").display().to_string());
     let files = ["--json", &first, "--json", &second];
