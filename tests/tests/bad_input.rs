@@ -751,7 +751,11 @@ fn command_lines() {
         assert!(said.contains("Usage: ") || said.contains("--help"), "{said}");
     }
     sample.refuses(&["inspect", "dangling"], BAD_INPUT, &["dangling"]);
-    sample.refuses(&["measure", "a", "b", "--json", "x"], BAD_INPUT, &["1 --json for 2 folders", "once for each DIR"]);
+    sample.refuses(
+        &["measure", "a", "b", "--json", "x"],
+        BAD_INPUT,
+        &["1 --json for 2 series of boots", "once for each DIR"],
+    );
     for (line, what) in [("board.toml", "is not a serial line"), ("/dev/ttyNONE9", "No such file")] {
         sample.refuses(&["measure", "--serial", line, "--json", "x"], BAD_INPUT, &[line, what]);
     }

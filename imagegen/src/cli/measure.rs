@@ -80,8 +80,7 @@ impl Measurement {
     pub fn run(self) -> Result<()> {
         let sources = self.dirs.len().max(self.labgrid.len()).max(1);
         if self.json.len() != sources {
-            let what =
-                format!("{} for {}", imagegen::count(self.json.len(), "--json"), imagegen::count(sources, "series"));
+            let what = format!("{} --json for {sources} series of boots", self.json.len());
             return Err(Error::bad_input(what, "give --json FILE once for each DIR or PLACE, in their order"));
         }
         let watch = Watch { end: self.end.clone(), marks: self.marks.clone() };
