@@ -98,11 +98,12 @@ fn unseen(recorder: &Recorder<'_>, watch: &Watch, timeout: Duration) -> Error {
     }
     let seconds = timeout.as_secs_f64();
     let what = match (&watch.end, log.failures.last()) {
-        (Some(end), _) => format!("no line matches `{end}` within {seconds} s"),
-        (None, Some((step, cause, errno))) => {
-            format!("the next init did not run within {seconds} s: {step} failed: {cause} (errno {errno})")
+        (_, Some((step, cause, errno))) if log.policy.is_some() => {
+            let policy = log.policy.as_deref().unwrap_or_default();
+            format!("the next init did not run: {step} failed: {cause} (errno {errno}), policy {policy}")
         }
-        (None, None) => format!("the next init was not seen within {seconds} s"),
+        (Some(end), _) => format!("no line matches `{end}` within {seconds} s"),
+        (None, _) => format!("the next init was not seen within {seconds} s"),
     };
     let last = recorder.lines.last().map_or("", |line| line.text.as_str());
     let hint = match watch.end {

@@ -756,6 +756,8 @@ fn command_lines() {
         BAD_INPUT,
         &["1 --json for 2 series of boots", "once for each DIR"],
     );
+    sample.refuses(&["measure", "a", "b", "--json", "x", "--json", "x"], BAD_INPUT, &["x is named twice"]);
+    sample.refuses(&["measure", "--labgrid", "p,p", "--json", "x", "--json", "y"], BAD_INPUT, &["p is named twice"]);
     for (line, what) in [("board.toml", "is not a serial line"), ("/dev/ttyNONE9", "No such file")] {
         sample.refuses(&["measure", "--serial", line, "--json", "x"], BAD_INPUT, &[line, what]);
     }

@@ -1,5 +1,6 @@
 //! Writes a single file as a whole: a regular file is replaced, a device or a pipe is written to.
 
+use super::STAGED;
 use crate::{Error, Result};
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -47,8 +48,16 @@ impl Output {
         }
         let folder = folder(path);
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("make a file in", folder))?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io("write", path))?;
-        file.persist(path).map(drop).map_err(|error| Error::io("write", path)(error.error))
+        let temporary = file.path().to_owned();
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.push(temporary.clone());
+        }
+        let written = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        let done = written.and_then(|()| file.persist(path).map(drop).map_err(|error| error.error));
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.retain(|path| *path != temporary);
+        }
+        done.map_err(Error::io("write", path))
     }
 }
 

@@ -6,7 +6,8 @@ use imagegen::measure::{self, Store, Watch, board, folder, labgrid};
 use imagegen::progress::Progress;
 use imagegen::{Error, Result};
 use regex::Regex;
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// Behind the options.
@@ -83,6 +84,9 @@ impl Measurement {
             let what = format!("{} --json for {sources} series of boots", self.json.len());
             return Err(Error::bad_input(what, "give --json FILE once for each DIR or PLACE, in their order"));
         }
+        // The same folder twice is a measure of the noise; of a file or a place there is one.
+        once(self.json.iter().map(|path| path.as_os_str()))?;
+        once(self.labgrid.iter().map(OsStr::new))?;
         let watch = Watch { end: self.end.clone(), marks: self.marks.clone() };
         match &self.serial {
             Some(tty) => self.record(tty, watch),
@@ -136,6 +140,16 @@ impl Measurement {
         let progress = Progress::counting("booting", u64::from(self.runs) * stores.len() as u64);
         labgrid::places(&self.labgrid, &options, self.runs, &mut stores, &|done| progress.set(done))
     }
+}
+
+fn once<'a>(names: impl Iterator<Item = &'a OsStr>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::bad_input(format!("{} is named twice", name.display()), "name it once"));
+        }
+    }
+    Ok(())
 }
 
 fn expression(text: &str) -> std::result::Result<Regex, String> {

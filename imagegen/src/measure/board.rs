@@ -384,7 +384,9 @@ mod tests {
     fn every_silence_and_noise_has_its_name() {
         let restarts = [CONSOLE, b"[    0.000000] Booting Linux\ninitoverlayfs: exec /init\n"].concat();
         let bytes: Vec<u8> = (0..4000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let says: [(Vec<u8>, &str); 4] = [
+        let refused = b"initoverlayfs: mount failed: no EROFS (errno 22)\ninitoverlayfs: policy reboot\n";
+        let says: [(Vec<u8>, &str); 5] = [
+            (refused.to_vec(), "did not run: mount failed: no EROFS (errno 22), policy reboot"),
             (Vec::new(), "nothing came from"),
             (bytes, "is no text"),
             (b"[    1.000000] Kernel panic - not syncing: no init\n".to_vec(), "the kernel panicked: no init"),

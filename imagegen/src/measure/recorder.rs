@@ -151,7 +151,7 @@ impl<'a> Recorder<'a> {
     pub fn is_over(&self) -> bool {
         // Any further line is the next init's own, or its refusal.
         let is_sure = self.end_seen || self.lines_after_exec > 0 || self.pauses_after_exec >= PAUSES_AFTER_EXEC;
-        (self.is_complete() && is_sure) || self.log.panic.is_some()
+        (self.is_complete() && is_sure) || self.log.panic.is_some() || self.log.policy.is_some()
     }
 
     /// How many bytes came.
@@ -246,6 +246,16 @@ mod tests {
         recorder.feed(3, b"initoverlayfs: exec 30 us /init\n");
         (0..PAUSES_AFTER_EXEC).for_each(|_| recorder.pause());
         assert!(recorder.is_complete() && recorder.is_over());
+    }
+
+    #[test]
+    fn a_boot_that_is_given_up_is_over() {
+        for line in ["[    1.000000] Kernel panic - not syncing: no init\n", "initoverlayfs: policy reboot\n"] {
+            let watch = watch("login");
+            let mut recorder = Recorder::new(&watch, Duration::ZERO);
+            recorder.feed(1, line.as_bytes());
+            assert!(recorder.is_over() && !recorder.is_complete(), "{line}");
+        }
     }
 
     #[test]

@@ -122,6 +122,8 @@ impl Store {
         if is_first {
             conditions.command_line.clone_from(&boot.command_line);
             conditions.zero = boot.zero;
+            let words = boot.command_line.as_deref().unwrap_or_default().split_whitespace();
+            conditions.explained |= words.into_iter().any(|word| word == "initcall_debug");
         } else if conditions.zero != boot.zero {
             return changed("axis", &format!("{:?}", boot.zero), &format!("{:?}", conditions.zero));
         } else if conditions.command_line.is_some() && conditions.command_line != boot.command_line {
@@ -212,7 +214,11 @@ mod tests {
         store.add(boot("6.12.1", "loud")).unwrap();
         store.add(boot("6.12.1", "quiet")).unwrap();
         assert_eq!((store.count(), &store.runs().conditions.command_line), (3, &None));
+        assert!(!store.runs().conditions.explained);
         let error = store.add(Boot { zero: Zero::FirstByte, ..boot("6.12.1", "quiet") }).unwrap_err();
         assert!(error.what.contains("axis"), "{error}");
+        let mut loud = Store::in_memory(conditions("A"));
+        loud.add(boot("6.12.1", "console=ttyS0 initcall_debug")).unwrap();
+        assert!(loud.runs().conditions.explained);
     }
 }
