@@ -210,6 +210,7 @@ fn stamp(at_us: i64) -> String {
 mod tests {
     use super::super::recorder::Recorder;
     use super::*;
+    use proptest::prelude::*;
     use regex::Regex;
     use std::time::Duration;
 
@@ -343,5 +344,26 @@ mod tests {
         ];
         let boot = read(&lines(&text), &Watch::default(), Arrivals::Meaningless).unwrap();
         assert_eq!((boot.run.at(mark::INITRD_DONE), boot.run.at(mark::MULTI_USER)), (Some(20_000), Some(40_000)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_have_a_place_and_no_mark_comes_twice(
+            lines in proptest::collection::vec((any::<i64>(), "(\\[ {0,4}[0-9]{1,19}\\.[0-9]{6}\\] )?(U-Boot 20|Run /init as init process|login:|initoverlayfs: mount 9 us|\\PC{0,9})"), 0..20),
+            power_on in proptest::option::of(any::<i64>()),
+        ) {
+            let watch = Watch { end: Some(Regex::new("login").unwrap()), marks: vec![("end".into(), Regex::new("o").unwrap())] };
+            let line = |(arrival_us, text): &(i64, String)| {
+                let stamp_us = parse(text).at_us.and_then(|us| i64::try_from(us).ok());
+                Line { arrival_us: *arrival_us, stamp_us, text: text.clone() }
+            };
+            let lines: Vec<Line> = lines.iter().map(line).collect();
+            for arrivals in [Arrivals::Meaningless, Arrivals::Known(power_on)] {
+                let Ok(boot) = read(&lines, &watch, arrivals) else { continue };
+                let mut names: Vec<&str> = boot.run.marks.iter().map(|mark| mark.name.as_str()).collect();
+                names.sort_unstable();
+                prop_assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{:?}", names);
+            }
+        }
     }
 }
