@@ -218,6 +218,8 @@ fn restore((file, settings): &(File, Termios)) {
     // Nothing better can be done about a line that has gone.
     let _ = rustix::termios::tcsetattr(file, OptionalActions::Now, settings);
     let _ = rustix::termios::ioctl_tiocnxcl(file);
+    // Closing is not enough: a program that is being started just now holds a copy until it is.
+    let _ = file.unlock();
 }
 
 /// Puts back the settings of every line that is open and ends what listens to others, because the program ends now.
