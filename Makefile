@@ -35,6 +35,7 @@ demo: setup-demo
 # All tests: pure logic on the host, boots of real kernels, every failure once.
 test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
+	@tests/setup/labgrid.sh > /dev/null
 	@tests/setup/run.sh unit boot fault
 
 # Every failure with every kernel and source it makes sense for, into target/fault.json, and 200 power cuts during an

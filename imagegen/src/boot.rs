@@ -17,9 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the next init is watched after it was started: its refusal would follow at once.
-const AFTER_EXEC: Duration = Duration::from_secs(2);
-
 /// How to boot.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -117,7 +114,7 @@ pub fn run(folder: &Path, options: &Options) -> Result<Outcome> {
     qemu.keyboard = io::stdin().is_terminal();
     let terminal = Terminal::save(qemu.keyboard);
     let mut running = qemu.start()?;
-    let mut console = Watcher::new(true);
+    let mut console = Watcher::default();
     let deadline = Instant::now() + options.timeout;
     let interactive = qemu.keyboard;
     let mut end = running.watch(Some(deadline), &mut |bytes| {
@@ -139,53 +136,23 @@ pub fn run(folder: &Path, options: &Options) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Boots `folder` unseen until the next init has started, or has been refused.
-///
-/// # Errors
-/// As [`prepare`]; failed work if QEMU does not start.
-pub fn until_next_init(folder: &Path, options: &Options) -> Result<Outcome> {
-    let qemu = prepare(folder, options)?;
-    let mut running = qemu.start()?;
-    let mut console = Watcher::new(false);
-    let deadline = Instant::now() + options.timeout;
-    let end = running.watch(Some(deadline), &mut |bytes| {
-        console.see(bytes);
-        !console.log.next_init_ran() && console.log.panic.is_none()
-    })?;
-    if end == End::Stopped {
-        // Any further line is the next init's own, or its refusal.
-        let lines = console.lines;
-        running.watch(Some(deadline.min(Instant::now() + AFTER_EXEC)), &mut |bytes| {
-            console.see(bytes);
-            console.lines == lines
-        })?;
-    }
-    Ok(console.outcome(end, qemu, options))
-}
-
-/// Keeps what a console says.
+/// Shows what a console says, and keeps it.
+#[derive(Default)]
 struct Watcher {
     parser: Parser,
     log: Log,
     lines: u64,
-    shown: bool,
 }
 
 impl Watcher {
-    fn new(shown: bool) -> Self {
-        Watcher { parser: Parser::default(), log: Log::default(), lines: 0, shown }
-    }
-
     fn outcome(self, end: End, qemu: Qemu, options: &Options) -> Outcome {
         Outcome { log: self.log, end, lines: self.lines, timeout: options.timeout, qemu }
     }
 
     fn see(&mut self, bytes: &[u8]) {
-        if self.shown {
-            // A closed pipe does not end the boot: its result is the exit status.
-            let mut out = io::stdout();
-            let _ = out.write_all(bytes).and_then(|()| out.flush());
-        }
+        // A closed pipe does not end the boot: its result is the exit status.
+        let mut out = io::stdout();
+        let _ = out.write_all(bytes).and_then(|()| out.flush());
         for line in self.parser.feed(bytes) {
             self.lines += 1;
             self.log.add(line);
@@ -220,14 +187,15 @@ impl Drop for Terminal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn options() -> Options {
+    pub(crate) fn options() -> Options {
         Options { kernel: None, deterministic: true, timeout: Duration::from_secs(20), append: "quiet".into() }
     }
 
-    fn folder(script: &str) -> tempfile::TempDir {
+    /// A folder of ours whose QEMU is `script`.
+    pub(crate) fn folder(script: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("qemu");
         crate::boot::qemu::tests::install(script, &program);
@@ -260,25 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn a_started_init_counts_and_a_refused_one_does_not() {
-        let good = folder("#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\necho hello\nexec sleep 60\n");
-        assert!(until_next_init(good.path(), &options()).unwrap().verdict().is_ok());
-        let refused = folder(
-            "#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\n\
-             echo 'initoverlayfs: exec failed: no (errno 8)'\nexec sleep 60\n",
-        );
-        assert!(until_next_init(refused.path(), &options()).unwrap().verdict().is_err());
-    }
-
-    #[test]
     fn every_boot_that_fails_says_why() {
         let says = |script: &str, append: &str, timeout: u64, cause: &str, remedy: &str| {
             let folder = folder(&format!("#!/bin/sh\n{script}\n"));
             let timeout = Duration::from_millis(timeout);
             let options = Options { append: append.into(), timeout, ..options() };
-            for outcome in [until_next_init(folder.path(), &options).unwrap(), run(folder.path(), &options).unwrap()] {
-                assert!(!outcome.log.next_init_ran());
-                let error = outcome.verdict().unwrap_err();
+            let unseen = crate::measure::folder::boot(folder.path(), &options, &crate::measure::Watch::default());
+            let outcome = run(folder.path(), &options).unwrap();
+            assert!(!outcome.log.next_init_ran());
+            for error in [unseen.unwrap_err(), outcome.verdict().unwrap_err()] {
                 assert!(error.exit_status() == 1 && error.what.contains(cause), "{error}");
                 assert!(error.hint.contains(remedy), "{error}");
             }

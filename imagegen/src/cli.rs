@@ -1,5 +1,9 @@
 //! The command line: what is asked for, nothing of how it is done.
 
+mod measure;
+
+pub use measure::Measurement;
+
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,19 +125,9 @@ pub enum Command {
         #[arg(long)]
         deterministic: bool,
     },
-    /// Boot a folder N times on the deterministic clock; hold it against the board's budget.
-    #[command(after_help = "Example: imagegen measure out --runs 5 --json runs.json")]
-    Measure {
-        /// What to boot.
-        #[command(flatten)]
-        machine: Machine,
-        /// How many boots.
-        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-        runs: u32,
-        /// Where to write the measurements.
-        #[arg(long, value_name = "FILE")]
-        json: PathBuf,
-    },
+    /// Boot folders in QEMU, or a board on a serial line, N times; keep when each boot reached what.
+    #[command(after_help = measure::HELP)]
+    Measure(Box<Measurement>),
     /// Print measurements as tables; several are compared with the first.
     #[command(after_help = "Example: imagegen report before.json after.json")]
     Report {
@@ -167,6 +161,14 @@ pub struct Source {
 pub struct Machine {
     /// Folder that `build` made.
     pub dir: PathBuf,
+    /// How to boot it.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How to boot a folder.
+#[derive(Args, Clone, Debug)]
+pub struct How {
     /// Kernel [default: the one in the folder].
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
@@ -176,6 +178,18 @@ pub struct Machine {
     /// Further kernel arguments.
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     pub append: OsString,
+}
+
+impl How {
+    /// In the words of the library.
+    pub fn options(&self, deterministic: bool) -> imagegen::boot::Options {
+        imagegen::boot::Options {
+            kernel: self.kernel.clone(),
+            deterministic,
+            timeout: self.timeout,
+            append: self.append.clone(),
+        }
+    }
 }
 
 /// A number and its unit.

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod progress;
 pub mod report;
 pub mod runs;
+pub mod serial;
 pub mod sign;
 pub mod table;
 pub(crate) mod tool;

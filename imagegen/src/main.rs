@@ -5,15 +5,15 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Command, Machine, Source};
-use imagegen::progress::Progress;
+use cli::{Cli, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
+    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, serial, sign,
+    verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -44,6 +44,9 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            serial::restore_all();
+            measure::labgrid::release_all();
+            eprint!("{}", measure::kept());
             // As a shell reports a program that a signal ended.
             atomic::end(128 + signal);
         }
@@ -81,7 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
         Command::Boot { machine, deterministic } => {
-            let outcome = boot::run(&machine.dir, &options(&machine, deterministic))?;
+            let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
             // The console may have stopped in the middle of a line.
             print("\n")?;
             if !outcome.log.rows.is_empty() {
@@ -89,7 +92,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             outcome.verdict()?;
         }
-        Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
+        Command::Measure(measurement) => measurement.run()?,
         Command::Report { runs } => {
             let sets: Result<Vec<_>, Error> = runs.into_iter().map(titled).collect();
             print(&report::markdown(&sets?))?;
@@ -102,24 +105,6 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
     let Source { board, from, rescue, modules } = source;
     build::Request { board, from, rescue, modules, bootstrap, kernel }
-}
-
-fn options(machine: &Machine, deterministic: bool) -> boot::Options {
-    boot::Options {
-        kernel: machine.kernel.clone(),
-        deterministic,
-        timeout: machine.timeout,
-        append: machine.append.clone(),
-    }
-}
-
-fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
-    let output = atomic::Output::at(json)?;
-    let progress = Progress::counting("booting", count.into());
-    let measured = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
-    drop(progress);
-    runs::write(&measured, &output)?;
-    measure::check_budget(&machine.dir, &measured)
 }
 
 fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {

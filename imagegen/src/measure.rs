@@ -1,48 +1,136 @@
-//! `imagegen measure`: boots a folder again and again on the deterministic clock and keeps what each step took.
+//! `imagegen measure`: boots a board again and again and keeps when it reached what.
 //!
-//! All times come from the guest's clock. How long the host took is nobody's measure.
+//! In QEMU, on a clock that counts instructions or in real time, several folders in turn; or a real board on a serial
+//! line, or in a place of a labgrid lab. Either way a console is recorded ([`recorder`]), put on one axis ([`timeline`]) and kept ([`store`]).
 
-use crate::boot::{self, Options};
-use crate::runs::{Clock, Conditions, FORMAT, Layer, Run, Runs, Zero, mark, median};
+pub mod board;
+pub mod folder;
+pub mod labgrid;
+mod recorder;
+mod store;
+mod timeline;
+
+pub use recorder::{Line, Recorder, Watch};
+pub use store::{Store, kept};
+pub use timeline::{Arrivals, Boot, read};
+
+use crate::boot::Options;
+use crate::runs::{Layer, Run, Runs, mark, median};
 use crate::{Error, Result, manifest};
 use std::path::Path;
+use std::time::Duration;
 
-/// Boots `folder` `count` times; `progress` is called with the number of boots done.
+/// Boots `folder` `count` times until the next init runs; `progress` is called with the number of boots done.
 ///
 /// # Errors
-/// Bad input as for a boot; failed work if the next init does not run in one of them.
+/// As [`folders`].
 pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMut(u64)) -> Result<Runs> {
-    let manifest = manifest::read(folder)?;
-    let image = manifest.outputs.get(manifest::EROFS).map(|output| output.sha256.clone());
-    let mut runs = Runs {
-        format: FORMAT,
-        conditions: Conditions {
-            board: manifest.board.name,
-            place: "QEMU".to_owned(),
-            kernel: "unknown".to_owned(),
-            input_sha256: Some(manifest.input.sha256),
-            image_sha256: image,
-            command_line: None,
-            clock: if options.deterministic { Clock::Instructions } else { Clock::Kernel },
-            zero: Zero::Kernel,
-            explained: false,
-        },
-        runs: Vec::new(),
-    };
-    for done in 1..=count {
-        let outcome = boot::until_next_init(folder, options)?;
-        outcome.verdict().map_err(|error| {
-            let hint = format!("`imagegen boot` shows the console; {}", error.hint);
-            Error::failed(format!("boot {done} of {count}: {}", error.what), hint)
-        })?;
-        if let Some(kernel) = &outcome.log.kernel {
-            runs.conditions.kernel.clone_from(kernel);
+    let mut stores = [Store::in_memory(folder::conditions(folder, options)?)];
+    folders(&[folder], options, &Watch::default(), count, &mut stores, progress)?;
+    let [store] = stores;
+    Ok(store.into_runs())
+}
+
+/// Boots every folder `count` times, in turn, so that what changes on the host meets all of them; the boots of each go into
+/// the store in the same place. Of each folder one boot more is made first and not counted: its files are not in the
+/// host's cache.
+///
+/// # Errors
+/// Bad input as for a boot; failed work if one of them does not come to its end.
+pub fn folders(
+    folders: &[&Path],
+    options: &Options,
+    watch: &Watch,
+    count: u32,
+    stores: &mut [Store],
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let mut done = 0;
+    for round in 0..=count {
+        for (folder, store) in folders.iter().zip(stores.iter_mut()) {
+            let boot = folder::boot(folder, options, watch).map_err(|error| {
+                let which = if round == 0 { "the boot before the first".to_owned() } else { named(round, count) };
+                let of = if folders.len() > 1 { format!("{}: ", folder.display()) } else { String::new() };
+                let hint = format!("`imagegen boot` shows the console; {}", error.hint);
+                Error { what: format!("{of}{which}: {}", error.what), hint, ..error }
+            })?;
+            if round > 0 {
+                store.add(boot)?;
+                done += 1;
+                progress(done);
+            }
         }
-        runs.conditions.command_line = Some(outcome.qemu.append.to_string_lossy().into_owned());
-        runs.runs.push(Run::from_log(&outcome.log));
-        progress(u64::from(done));
     }
-    Ok(runs)
+    stores.iter().for_each(|store| tell_missing(store.runs(), watch));
+    Ok(())
+}
+
+/// Records `board` until `store` holds `count` boots; `progress` is called with the number it holds.
+///
+/// # Errors
+/// Failed work if a boot does not come to its end; those before it are kept.
+pub fn board(board: &mut board::Board, count: u32, store: &mut Store, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    while store.count() < count as usize {
+        let name = named(store.count() as u32 + 1, count);
+        let kept = store.count();
+        let add = board.boot(&name).and_then(|boot| store.add(boot));
+        add.map_err(|error| {
+            let hint = match kept {
+                0 => error.hint,
+                _ => format!("{}; {} kept: --resume goes on", error.hint, crate::count(kept, "boot")),
+            };
+            Error { what: format!("{name}: {}", error.what), hint, ..error }
+        })?;
+        progress(store.count() as u64);
+    }
+    store.write()
+}
+
+fn named(number: u32, count: u32) -> String {
+    format!("boot {number} of {count}")
+}
+
+/// Why a boot is not over, where nothing more is known.
+fn unseen(recorder: &Recorder<'_>, watch: &Watch, timeout: Duration) -> Error {
+    let log = &recorder.log;
+    if let Some(why) = &log.panic {
+        return Error::failed(format!("the kernel panicked: {why}"), "the console's last lines say where");
+    }
+    let seconds = timeout.as_secs_f64();
+    let what = match (&watch.end, log.failures.last()) {
+        (_, Some((step, cause, errno))) if log.policy.is_some() => {
+            let policy = log.policy.as_deref().unwrap_or_default();
+            format!("the next init did not run: {step} failed: {cause} (errno {errno}), policy {policy}")
+        }
+        (Some(end), _) => format!("no line matches `{end}` within {seconds} s"),
+        (None, _) => format!("the next init was not seen within {seconds} s"),
+    };
+    let last = recorder.lines.last().map_or("", |line| line.text.as_str());
+    let hint = match watch.end {
+        Some(_) => "--timeout gives it longer",
+        None => "--end says what else ends a boot, --timeout gives it longer; `quiet` hides the kernel's lines",
+    };
+    Error::failed(format!("{what}; the last line: {last:?}"), hint)
+}
+
+/// Says which marks are not in every boot.
+fn tell_missing(runs: &Runs, watch: &Watch) {
+    let names = watch.marks.iter().map(|(name, _)| name.as_str()).chain(watch.end.iter().map(|_| mark::END));
+    for name in names {
+        let missing = runs.runs.iter().filter(|run| run.at(name).is_none()).count();
+        if missing > 0 {
+            log::warn!(
+                "mark {name} has no time in {missing} of {}: no line said it, or none with a time: on the instruction \
+                 clock the kernel's timestamp is the only one",
+                crate::count(runs.runs.len(), "boot")
+            );
+        }
+    }
+}
+
+/// Microseconds of a clock that began a moment ago.
+fn microseconds(elapsed: Duration) -> i64 {
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Holds the median against the board's budget for step switch-root, counted from the start of bootstrap.

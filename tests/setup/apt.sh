@@ -51,6 +51,8 @@ test bison for the same
 test bc for the same
 test libssl-dev for the same
 test busybox-static the shell of a system that replaces images
+test python3-venv labgrid runs the boards of the test lab
+test microcom listens to them
 test u-boot-qemu the bootloader that counts tries
 test u-boot-tools mkimage makes what it boots
 test qemu-efi-aarch64 the firmware that starts systemd-boot

@@ -187,7 +187,16 @@ fn a_boot_that_fails_says_why() {
         ),
         ("exec sleep 9", &["boot", "out", "--timeout", "200ms"], &["nothing on the console within 0.2 s"]),
         ("exit 0", &["boot", "out", "--append", "quiet"], &["`quiet` hides the kernel's log", "without `quiet`"]),
-        ("exit 1", &["measure", "out", "--json", "x"], &["boot 1 of 5: the next init did not run", "imagegen boot"]),
+        (
+            "exit 1",
+            &["measure", "out", "--json", "x"],
+            &["the boot before the first: the next init did not run", "imagegen boot"],
+        ),
+        (
+            "echo '[    0.100000] initoverlayfs: exec 1 us /init'; echo '[    0.200000] app: up'; exec sleep 9",
+            &["measure", "out", "--json", "x", "--end", "app: down", "--timeout", "300ms"],
+            &["the boot before the first: no line matches `app: down` within 0.3 s", "app: up"],
+        ),
     ] {
         let qemu = sample.write("bin/qemu-system-aarch64", format!("#!/bin/sh\n{script}\n"));
         fs::set_permissions(qemu, fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -730,6 +739,11 @@ fn command_lines() {
         &["build", "./board.toml", "--from", "content", "--out", "out", "--no-such-option"],
         &["measure", "out", "--runs", "0", "--json", "x"],
         &["boot", "out", "--timeout", "forever"],
+        &["measure", "--json", "x"],
+        &["measure", "out", "--serial", "/dev/ttyUSB0", "--json", "x"],
+        &["measure", "out", "--power-cmd", "true", "--json", "x"],
+        &["measure", "out", "--json", "x", "--end", "("],
+        &["measure", "out", "--json", "x", "--mark", "app"],
     ] {
         let output = sample.imagegen(arguments);
         let said = said(&output);
@@ -737,4 +751,14 @@ fn command_lines() {
         assert!(said.contains("Usage: ") || said.contains("--help"), "{said}");
     }
     sample.refuses(&["inspect", "dangling"], BAD_INPUT, &["dangling"]);
+    sample.refuses(
+        &["measure", "a", "b", "--json", "x"],
+        BAD_INPUT,
+        &["1 --json for 2 series of boots", "once for each DIR"],
+    );
+    sample.refuses(&["measure", "a", "b", "--json", "x", "--json", "x"], BAD_INPUT, &["x is named twice"]);
+    sample.refuses(&["measure", "--labgrid", "p,p", "--json", "x", "--json", "y"], BAD_INPUT, &["p is named twice"]);
+    for (line, what) in [("board.toml", "is not a serial line"), ("/dev/ttyNONE9", "No such file")] {
+        sample.refuses(&["measure", "--serial", line, "--json", "x"], BAD_INPUT, &[line, what]);
+    }
 }

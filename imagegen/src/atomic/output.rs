@@ -1,5 +1,6 @@
 //! Writes a single file as a whole: a regular file is replaced, a device or a pipe is written to.
 
+use super::STAGED;
 use crate::{Error, Result};
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -29,6 +30,11 @@ impl Output {
         Err(Error::bad_input(format!("{} is no folder", folder.display()), "is the path right?"))
     }
 
+    /// Whether what is written replaces what was there; a device or a pipe takes one after the other.
+    pub fn replaces(&self) -> bool {
+        is_stream(&self.path).is_ok_and(|is_stream| !is_stream)
+    }
+
     /// Writes `bytes`: a regular file, mode 0600, is durable and whole, or stays as it was.
     ///
     /// # Errors
@@ -42,8 +48,16 @@ impl Output {
         }
         let folder = folder(path);
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("make a file in", folder))?;
-        file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(Error::io("write", path))?;
-        file.persist(path).map(drop).map_err(|error| Error::io("write", path)(error.error))
+        let temporary = file.path().to_owned();
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.push(temporary.clone());
+        }
+        let written = file.write_all(bytes).and_then(|()| file.as_file().sync_all());
+        let done = written.and_then(|()| file.persist(path).map(drop).map_err(|error| error.error));
+        if let Ok(mut staged) = STAGED.lock() {
+            staged.retain(|path| *path != temporary);
+        }
+        done.map_err(Error::io("write", path))
     }
 }
 
@@ -151,6 +165,9 @@ mod tests {
         nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
         std::os::unix::fs::symlink(&pipe, &link).unwrap();
         for path in [&pipe, &link] {
+            assert!(
+                !Output::at(path).unwrap().replaces() && Output::at(&folder.path().join("new")).unwrap().replaces()
+            );
             let reader = std::thread::spawn({
                 let pipe = pipe.clone();
                 move || fs::read_to_string(pipe).unwrap()
