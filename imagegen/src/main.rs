@@ -8,7 +8,8 @@ use clap::Parser;
 use cli::{Cli, Command, Machine, Source};
 use imagegen::progress::Progress;
 use imagegen::{
-    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
+    Error, atomic, board, boot, build, compare, fakeroot, gate, inspect, install, manifest, measure, report, runs,
+    sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -90,9 +91,34 @@ fn run(command: Command) -> anyhow::Result<()> {
             outcome.verdict()?;
         }
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
-        Command::Report { runs } => {
-            let sets: Result<Vec<_>, Error> = runs.into_iter().map(titled).collect();
-            print(&report::markdown(&sets?))?;
+        Command::Report { runs, html, trace, csv, junit } => {
+            let sets: Vec<report::Set> = runs.into_iter().map(titled).collect::<Result<_, Error>>()?;
+            let formats: [(Option<PathBuf>, fn(&[report::Set]) -> String); 4] = [
+                (html, report::html::report),
+                (trace, report::trace::trace),
+                (csv, report::csv::csv),
+                (junit, report::junit::report),
+            ];
+            for (path, format) in formats {
+                path.map(|path| atomic::Output::at(&path)?.write(format(&sets).as_bytes())).transpose()?;
+            }
+            print(&report::markdown(&sets))?;
+        }
+        Command::Compare { control, candidate } => {
+            let (control, candidate) = (titled(control)?, titled(candidate)?);
+            compare::compare(&control.1, &candidate.1)?;
+            print(&report::comparison(&control, &candidate))?;
+        }
+        Command::Gate { runs, baseline, board, max_regression, junit } => {
+            let (candidate, baseline) = (titled(runs)?, baseline.map(titled).transpose()?);
+            let board = board.map(|board| board::load(&board)).transpose()?;
+            let budget = board.as_ref().map(|board| &board.budget);
+            let tolerance = max_regression.unwrap_or_default();
+            let output = junit.as_deref().map(atomic::Output::at).transpose()?;
+            let outcome = gate::run(&candidate, &gate::Limits { baseline: baseline.as_ref(), budget, tolerance })?;
+            output.map_or(Ok(()), |output| output.write(outcome.junit(&candidate).as_bytes()))?;
+            print(&report::terminal(&outcome.text))?;
+            outcome.verdict()?;
         }
         Command::Schema => print(&board::schema())?,
     }
