@@ -137,7 +137,7 @@ fn regressions(comparison: &Comparison, tolerance: Tolerance, outcome: &mut Outc
     for (row, change) in &slower {
         outcome.reasons.push(match (&row.change, row.control, row.candidate) {
             (Some(of), Some(control), Some(candidate)) => format!(
-                "{} is {} ms slower ({} to {}), {} after {} ms",
+                "{} is {} ms slower ({} to {}), {} instead of {} ms",
                 row.named(),
                 plain(*change),
                 plain(of.sure.0),

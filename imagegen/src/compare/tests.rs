@@ -31,7 +31,7 @@ fn twenty_microseconds_of_five_hundred_are_seen_and_named() {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         words.contains(
-            "| mount | 10 | 0.501 | 0.002 | 0.521 | 0.002 | +0.020 | +0.018 | +0.022 | large +1.00 | slower |"
+            "| mount | 10 | 0.501 | 0.003 | 0.521 | 0.003 | +0.020 | +0.018 | +0.022 | large +1.00 | slower |"
         ),
         "{words}"
     );
@@ -40,7 +40,7 @@ fn twenty_microseconds_of_five_hundred_are_seen_and_named() {
     let sentence = comparison.sentence("old", "new");
     assert_eq!(
         sentence,
-        "new is faster than old, until next-init: 84.831 ms after 85.031 ms, -0.200 ms, -0.2 %. It is step mount -0.200 ms."
+        "new is faster than old, until next-init 84.831 ms instead of 85.031 ms, -0.200 ms, -0.2 %. It is step mount -0.200 ms."
     );
 }
 

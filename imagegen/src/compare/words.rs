@@ -120,7 +120,7 @@ impl Comparison {
         };
         let median = |side: Option<Summary>| plain(side.map_or(0, |summary| summary.median));
         let (was, is) = (median(row.control), median(row.candidate));
-        let times = format!("{}: {is} ms after {was} ms", row.named());
+        let times = format!("{} {is} ms instead of {was} ms", row.named());
         match change.verdict {
             Verdict::TooFew => format!("Too few boots for a verdict: it takes {RUNS_MIN} of each."),
             Verdict::Same => {

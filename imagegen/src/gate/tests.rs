@@ -14,7 +14,7 @@ fn gate(control: &Set, candidate: &Set, tolerance: &str) -> Outcome {
 fn the_step_that_moved_is_named_first() {
     let (old, new) = (set("old", 10, 300), set("new", 10, 500));
     let outcome = gate(&old, &new, "");
-    assert_eq!(outcome.reasons[0], "step mount is 0.200 ms slower (0.197 to 0.203), 0.501 after 0.301 ms");
+    assert_eq!(outcome.reasons[0], "step mount is 0.200 ms slower (0.197 to 0.203), 0.501 instead of 0.301 ms");
     assert!(outcome.reasons[1].starts_with("Run /init to next init is 0.200 ms slower"), "{:?}", outcome.reasons);
     assert_eq!(outcome.verdict().unwrap_err().exit_status(), 1);
     assert!(outcome.text.contains("| mount "), "{}", outcome.text);

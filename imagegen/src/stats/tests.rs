@@ -81,6 +81,8 @@ fn summaries_are_measured_values() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_values_are_too_strange(control in proptest::collection::vec(any::<i64>(), 0..40), candidate in proptest::collection::vec(-3_i64..3, 0..40)) {
         for (control, candidate) in [(&control, &candidate), (&candidate, &control), (&control, &control)] {
