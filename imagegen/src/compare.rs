@@ -7,7 +7,7 @@
 pub mod phase;
 mod words;
 
-pub use words::{HEADS, LEGEND, plain, signed};
+pub use words::{HEADS, LEGEND, left_out, plain, shortest_shown, signed};
 
 use crate::runs::{Clock, Runs, Start};
 use crate::stats::{Summary, cliffs_delta, dip::Dip, drift, interval};
@@ -186,7 +186,7 @@ impl Tests {
         if self.0.entry(values.len()).or_insert_with(|| Dip::of(values.len())).finds_two_groups(values) {
             doubts.push("two groups".to_owned());
         }
-        if let Some(later) = drift(values).filter(|later| later.abs() > noise) {
+        if let Some(later) = drift(values).filter(|later| later.saturating_abs() > noise) {
             doubts.push(format!("drifts {} ms", words::signed(later)));
         }
         doubts

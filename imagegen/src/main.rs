@@ -93,7 +93,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
         Command::Report { runs, html, trace, csv, junit } => {
             let sets: Vec<report::Set> = runs.into_iter().map(titled).collect::<Result<_, Error>>()?;
-            let formats: [(Option<PathBuf>, fn(&[report::Set]) -> String); 4] = [
+            let formats: [(Option<PathBuf>, report::Format); 4] = [
                 (html, report::html::report),
                 (trace, report::trace::trace),
                 (csv, report::csv::csv),

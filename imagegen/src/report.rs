@@ -16,6 +16,9 @@ use crate::table::table;
 /// Measurements and what they are called: the path of their file.
 pub type Set = (String, Runs);
 
+/// What makes a file of sets.
+pub type Format = fn(&[Set]) -> String;
+
 /// The heads of [`cells`].
 const HEADS: [&str; 6] = ["phase", "n", "median ms", "IQR ms", "spread ms", "remarks"];
 
@@ -23,7 +26,15 @@ const HEADS: [&str; 6] = ["phase", "n", "median ms", "IQR ms", "spread ms", "rem
 pub fn markdown(sets: &[Set]) -> String {
     let mut text = String::new();
     for (title, runs) in sets {
-        text += &terminal(&format!("**{title}**: {}\n\n{}\n", conditions(runs), table(&HEADS, &cells(runs))));
+        let found = phases(runs);
+        let shortest = compare::shortest_shown(found.iter().map(|phase| (phase, phase.summary())));
+        let is_shown = |phase: &Phase| {
+            let is_short = phase.summary().is_some_and(|summary| summary.median < shortest);
+            !(is_short && matches!(phase.kind, compare::phase::Kind::Span(_)))
+        };
+        let rows = cells(runs, is_shown);
+        let (left_out, table) = (compare::left_out(found.len() - rows.len()), table(&HEADS, &rows));
+        text += &terminal(&format!("**{title}**: {}\n\n{table}{left_out}\n", conditions(runs)));
     }
     for (control, candidate, result) in comparisons(sets) {
         text += &against(control, &candidate, result);
@@ -59,8 +70,8 @@ pub fn conditions(runs: &Runs) -> String {
     format!("board {board}, kernel {kernel}, n = {n}, {}{explained}", clock(conditions.clock))
 }
 
-/// A row for each phase: its name, n, median, IQR, spread, and what makes it doubtful.
-fn cells(runs: &Runs) -> Vec<Vec<String>> {
+/// A row for each phase that is wanted: its name, n, median, IQR, spread, and what makes it doubtful.
+fn cells(runs: &Runs, is_wanted: impl Fn(&Phase) -> bool) -> Vec<Vec<String>> {
     let mut tests = Tests::default();
     let row = |phase: Phase| {
         let summary = phase.summary()?;
@@ -73,7 +84,7 @@ fn cells(runs: &Runs) -> Vec<Vec<String>> {
         ];
         Some([phase.title].into_iter().chain(numbers).chain([doubts.join("; ")]).collect())
     };
-    phases(runs).into_iter().filter_map(row).collect()
+    phases(runs).into_iter().filter(is_wanted).filter_map(row).collect()
 }
 
 /// The boot that stands for all: the one whose last mark is the median of all; the first where there is no mark.

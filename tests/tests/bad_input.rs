@@ -153,7 +153,11 @@ fn measurements_to_report_compare_and_gate() {
     sample.write("cut.json", &runs(10, "instructions")[..300]);
     sample.write("old.xml", "precious");
     accepted(&sample.imagegen(&["compare", "ten.json", "ten.json"]));
-    for command in [&["compare", "ten.json"][..], &["gate", "--junit", "old.xml", "--baseline", "ten.json"], &["report", "ten.json"]] {
+    for command in [
+        &["compare", "ten.json"][..],
+        &["gate", "--junit", "old.xml", "--baseline", "ten.json"],
+        &["report", "ten.json"],
+    ] {
         sample.refuses(&[command, &["cut.json"]].concat(), BAD_INPUT, &["cut.json: EOF"]);
         sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["cannot open none.json"]);
     }

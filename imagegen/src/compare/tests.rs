@@ -1,6 +1,6 @@
 use super::*;
-use crate::runs::Run;
 use crate::runs::tests::example;
+use crate::runs::{Layer, Run, Span};
 use proptest::prelude::*;
 
 /// `n` boots whose step mount takes what is given, a little unsteady.
@@ -35,13 +35,31 @@ fn twenty_microseconds_of_five_hundred_are_seen_and_named() {
         ),
         "{words}"
     );
-    assert!(text.ends_with("would have been seen. Not so step mount +0.020 ms.\n"), "{text}");
+    assert!(text.ends_with("it lies between +0.018 and +0.022 ms. But there is step mount +0.020 ms.\n"), "{text}");
     let comparison = compare(&boots(10, 500), &boots(10, 300)).unwrap();
     let sentence = comparison.sentence("old", "new");
     assert_eq!(
         sentence,
         "new is faster than old, until next-init 84.831 ms instead of 85.031 ms, -0.200 ms, -0.2 %. It is step mount -0.200 ms."
     );
+}
+
+#[test]
+fn a_screen_has_the_longest_spans_and_those_that_changed() {
+    let (mut control, mut candidate) = (boots(10, 500), boots(10, 500));
+    for index in 0..100 {
+        for (runs, changed) in [(&mut control, 0), (&mut candidate, u64::from(index == 7) * 100)] {
+            let duration_us = 1000 - index + changed;
+            let span = Span { layer: Layer::Initcall, name: index.to_string(), start_us: None, duration_us };
+            runs.runs.iter_mut().for_each(|run| run.spans.push(span.clone()));
+        }
+    }
+    let text = compare(&control, &candidate).unwrap().markdown("old", "new");
+    assert_eq!(text.matches("| initcall ").count(), 23, "the module is longer than all of them");
+    assert!(text.contains("\n81 shorter spans left out: "), "{text}");
+    candidate.runs.iter_mut().for_each(|run| run.spans[90].duration_us += 100);
+    let text = compare(&control, &candidate).unwrap().markdown("old", "new");
+    assert_eq!(text.matches("| initcall ").count(), 24);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A comparison as a table, and as a sentence for somebody who reads no table.
 
-use super::phase::Kind;
+use super::phase::{Kind, Phase};
 use super::{Change, Comparison, RUNS_MIN, Row, Verdict};
 use crate::boot::console::milliseconds;
 use crate::runs::Layer;
@@ -15,6 +15,8 @@ pub const LEGEND: &str = "\
   noise, 0.005 ms and of a mark 0.05 %, is the same.
 ";
 
+/// Spans in a table for a screen: the longest, and in a comparison those that changed.
+const SPANS_SHOWN: usize = 24;
 /// How many phases a sentence names.
 const NAMED: usize = 3;
 
@@ -28,6 +30,22 @@ pub fn plain(us: i64) -> String {
 pub fn signed(us: i64) -> String {
     let sign = if us < 0 { "-" } else { "+" };
     sign.to_owned() + &milliseconds(us.unsigned_abs())
+}
+
+/// The shortest span that still has a row on a screen, by its median.
+pub fn shortest_shown<'a>(phases: impl Iterator<Item = (&'a Phase, Option<Summary>)>) -> i64 {
+    let spans = phases.filter(|(phase, _)| matches!(phase.kind, Kind::Span(_)));
+    let mut medians: Vec<i64> = spans.filter_map(|(_, summary)| Some(summary?.median)).collect();
+    medians.sort_unstable_by_key(|median| std::cmp::Reverse(*median));
+    medians.get(SPANS_SHOWN).map_or(i64::MIN, |next| next.saturating_add(1))
+}
+
+/// What stands below a table for a screen.
+pub fn left_out(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!("\n{} left out: --html and --csv have all.\n", crate::count(count, "shorter span")),
+    }
 }
 
 impl Verdict {
@@ -107,8 +125,14 @@ impl Comparison {
         for difference in &self.conditions {
             text += &format!("; {difference}");
         }
-        let rows: Vec<Vec<String>> = self.rows.iter().map(Row::cells).collect();
-        format!("{text}\n\n{}\n{LEGEND}\n{}\n", table(&HEADS, &rows), self.sentence(control, candidate))
+        let shortest = shortest_shown(self.rows.iter().map(|row| (&row.phase, row.control.or(row.candidate))));
+        let median = |row: &Row| row.control.or(row.candidate).map_or(0, |summary| summary.median);
+        let is_same = |row: &Row| row.change.is_some_and(|change| change.verdict == Verdict::Same);
+        let is_left_out =
+            |row: &&Row| matches!(row.phase.kind, Kind::Span(_)) && is_same(row) && median(row) < shortest;
+        let rows: Vec<Vec<String>> = self.rows.iter().filter(|row| !is_left_out(row)).map(Row::cells).collect();
+        let (left_out, sentence) = (left_out(self.rows.len() - rows.len()), self.sentence(control, candidate));
+        format!("{text}\n\n{}{left_out}\n{LEGEND}\n{sentence}\n", table(&HEADS, &rows))
     }
 
     /// What came of it.
@@ -124,12 +148,11 @@ impl Comparison {
         match change.verdict {
             Verdict::TooFew => format!("Too few boots for a verdict: it takes {RUNS_MIN} of each."),
             Verdict::Same => {
-                let seen = change.interval.0.saturating_abs().max(change.interval.1.saturating_abs()).max(change.noise);
+                let (from, to) = (signed(change.interval.0), signed(change.interval.1));
                 let text = format!(
-                    "{candidate} is as fast as {control}, {times}; more than {} ms would have been seen.",
-                    plain(seen)
+                    "No difference between {candidate} and {control} was seen, {times}: it lies between {from} and {to} ms."
                 );
-                text + &self.because(&[Verdict::Slower, Verdict::Faster], " Not so")
+                text + &self.because(&[Verdict::Slower, Verdict::Faster], " But there is")
             }
             verdict => {
                 let share = row
@@ -157,7 +180,7 @@ impl Comparison {
         let spans: Vec<&(&Row, &Change)> =
             changed.iter().filter(|(row, _)| matches!(row.phase.kind, Kind::Span(_))).collect();
         let name = |(row, change): &&(&Row, &Change)| format!("{} {} ms", row.named(), signed(change.median));
-        let names: Vec<String> = spans.iter().take(NAMED).map(|span| name(span)).collect();
+        let names: Vec<String> = spans.iter().take(NAMED).map(name).collect();
         match names.is_empty() {
             true => String::new(),
             false => format!("{start} {}{}.", names.join(", "), if spans.len() > NAMED { " and more" } else { "" }),

@@ -15,13 +15,13 @@ td,th{text-align:left;vertical-align:top;padding:.25em .6em;border-bottom:1px so
 .n td:not(:first-child):not(:last-child),.n th:not(:first-child):not(:last-child){text-align:right;white-space:nowrap;\
 font-variant-numeric:tabular-nums}
 .n td:first-child{white-space:nowrap}.bad,.slower{background:#d55e0033}.faster{background:#009e7333}
-.say{font-size:1.1em;font-weight:600}svg{display:block;width:100%;overflow:visible;margin:.3em 0}
-svg text{font:13px system-ui,sans-serif;fill:currentColor}svg .axis{font-size:12px}svg .us{font-variant-numeric:tabular-nums}
+.say{font-size:1.1em;font-weight:600}svg{display:block;width:100%;overflow:visible;margin:.5em 0}
+svg text{font:13px system-ui,sans-serif;fill:currentColor;stroke:Canvas;stroke-width:3px;paint-order:stroke}svg .axis{font-size:12px}svg .us{font-variant-numeric:tabular-nums}
 svg rect{stroke:currentColor;stroke-width:.6}svg line{stroke:currentColor;stroke-opacity:.35}svg circle{stroke:currentColor;stroke-width:.6}
 .firmware{fill:#999}.bootloader{fill:#cc79a7}.kernel{fill:#0072b2}.initcall{fill:#56b4e9}.step{fill:#d55e00}.module{fill:#e69f00}\
 .initrd{fill:#009e73}.userspace{fill:#f0e442}.mark{fill:currentColor}
-@media(max-width:40em){body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .35em;font-size:13px}.n td:first-child{white-space:normal}}
-@media print{body{max-width:none;margin:0;font-size:11px}svg,tr{break-inside:avoid}h2,h3{break-after:avoid}\
+@media(max-width:40em){.odd{display:none}body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .35em;font-size:13px}.n td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:7.5em}}
+@media print{body{max-width:none;margin:0;font-size:11px}svg,tr{break-inside:avoid}h2,h3,h2+p,h3+p{break-after:avoid}\
 td,th{padding:.15em .4em}.scroll{overflow:visible}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
 
@@ -62,7 +62,7 @@ pub fn report(sets: &[Set]) -> String {
     for (title, runs) in sets {
         let _ = write!(body, "<h2>{}</h2>\n<p>{}</p>\n", escaped(title), escaped(&conditions(runs)));
         body += &svg::timelines(runs);
-        let rows: Vec<(&str, Vec<String>)> = cells(runs).into_iter().map(|cells| ("", cells)).collect();
+        let rows: Vec<(&str, Vec<String>)> = cells(runs, |_| true).into_iter().map(|cells| ("", cells)).collect();
         body += "<h3>All boots</h3>\n";
         body += &table(&HEADS, &rows);
         body += &all_conditions(runs);

@@ -51,7 +51,7 @@ pub fn timelines(runs: &Runs) -> String {
         let bars: Vec<Bar> = spans
             .map(|span| Bar {
                 class: span.layer.name(),
-                name: span.title(),
+                name: if span.layer == Layer::Module { span.title() } else { span.name.clone() },
                 start: span.start_us,
                 length: Some(span.duration_us),
             })
@@ -152,13 +152,14 @@ fn draw(text: &mut String, bar: &Bar, top: usize, scale: &Scale) {
     };
 }
 
-/// A name with what makes it long left out.
+/// A name without its middle, if it is long: many begin alike.
 fn short(name: &str) -> String {
     let letters: Vec<char> = name.chars().collect();
-    match letters.len() > LETTERS_MAX {
-        true => letters.iter().take(LETTERS_MAX - 1).chain(&['…']).collect(),
-        false => name.to_owned(),
+    if letters.len() <= LETTERS_MAX {
+        return name.to_owned();
     }
+    let half = LETTERS_MAX / 2;
+    letters.iter().take(half - 1).chain(&['…']).chain(letters.iter().skip(letters.len() - half)).collect()
 }
 
 /// From microseconds to the width of the picture.
@@ -180,10 +181,12 @@ impl Scale {
         let at = plain(i64::try_from(at).unwrap_or(i64::MAX));
         let (x, anchor) =
             (quarter * 25, ["start", "middle", "end"][usize::from(quarter > 0) + usize::from(quarter > 3)]);
+        // A phone has room for three labels.
+        let odd = if quarter % 2 == 1 { " odd" } else { "" };
         let unit = if quarter == 4 { " ms" } else { "" };
         let _ = writeln!(
             text,
-            "<line x1=\"{x}%\" x2=\"{x}%\" y1=\"0\" y2=\"{height}\"/><text class=\"axis us\" x=\"{x}%\" y=\"{}\" text-anchor=\"{anchor}\">{at}{unit}</text>",
+            "<line x1=\"{x}%\" x2=\"{x}%\" y1=\"0\" y2=\"{height}\"/><text class=\"axis us{odd}\" x=\"{x}%\" y=\"{}\" text-anchor=\"{anchor}\">{at}{unit}</text>",
             height + 16
         );
     }

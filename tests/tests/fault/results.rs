@@ -86,7 +86,8 @@ pub fn write(name: &str) -> Result<()> {
 /// One table, in the style of imagegen's reports.
 fn page(name: &str, rows: &[Row]) -> String {
     let bad = rows.iter().filter(|row| !row.ok).count();
-    let mut body = "<div class=\"scroll\"><table>\n<tr><th>fault<th>kernel, source<th>expected<th>seen<th>ms\n".to_owned();
+    let mut body =
+        "<div class=\"scroll\"><table>\n<tr><th>fault<th>kernel, source<th>expected<th>seen<th>ms\n".to_owned();
     for row in rows {
         let class = if row.ok { "" } else { " class=\"bad\"" };
         let Row { name, source, kernel, ms, .. } = row;
