@@ -92,33 +92,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
         Command::Report { runs, html, trace, csv, junit } => {
-            let sets: Vec<report::Set> = runs.into_iter().map(titled).collect::<Result<_, Error>>()?;
-            let formats: [(Option<PathBuf>, report::Format); 4] = [
-                (html, report::html::report),
-                (trace, report::trace::trace),
-                (csv, report::csv::csv),
-                (junit, report::junit::report),
-            ];
-            for (path, format) in formats {
-                path.map(|path| atomic::Output::at(&path)?.write(format(&sets).as_bytes())).transpose()?;
-            }
-            print(&report::markdown(&sets))?;
+            report_on(
+                runs,
+                [
+                    (html, report::html::report),
+                    (trace, report::trace::trace),
+                    (csv, report::csv::csv),
+                    (junit, report::junit::report),
+                ],
+            )?;
         }
-        Command::Compare { control, candidate } => {
-            let (control, candidate) = (titled(control)?, titled(candidate)?);
-            compare::compare(&control.1, &candidate.1)?;
-            print(&report::comparison(&control, &candidate))?;
-        }
+        Command::Compare { control, candidate } => compare_two(control, candidate)?,
         Command::Gate { runs, baseline, board, max_regression, junit } => {
-            let (candidate, baseline) = (titled(runs)?, baseline.map(titled).transpose()?);
-            let board = board.map(|board| board::load(&board)).transpose()?;
-            let budget = board.as_ref().map(|board| &board.budget);
-            let tolerance = max_regression.unwrap_or_default();
-            let output = junit.as_deref().map(atomic::Output::at).transpose()?;
-            let outcome = gate::run(&candidate, &gate::Limits { baseline: baseline.as_ref(), budget, tolerance })?;
-            output.map_or(Ok(()), |output| output.write(outcome.junit(&candidate).as_bytes()))?;
-            print(&report::terminal(&outcome.text))?;
-            outcome.verdict()?;
+            hold(runs, baseline, board.as_deref(), max_regression.unwrap_or_default(), junit.as_deref())?;
         }
         Command::Schema => print(&board::schema())?,
     }
@@ -151,6 +137,48 @@ fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error>
 fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {
     let runs = runs::read(&path)?;
     Ok((path.display().to_string(), runs))
+}
+
+/// Prints a report, and writes the files that are asked for; none of them if one cannot be written where it should.
+fn report_on(runs: Vec<PathBuf>, files: [(Option<PathBuf>, report::Format); 4]) -> anyhow::Result<()> {
+    let sets: Vec<report::Set> = runs.into_iter().map(titled).collect::<Result<_, Error>>()?;
+    let mut outputs = Vec::new();
+    for (path, format) in files {
+        if let Some(path) = path {
+            outputs.push((atomic::Output::at(&path)?, format));
+        }
+    }
+    for (output, format) in outputs {
+        output.write(format(&sets).as_bytes())?;
+    }
+    print(&report::markdown(&sets))
+}
+
+/// Prints what two sets of boots differ in.
+fn compare_two(control: PathBuf, candidate: PathBuf) -> anyhow::Result<()> {
+    let (control, candidate) = (titled(control)?, titled(candidate)?);
+    compare::compare(&control.1, &candidate.1)?;
+    print(&report::comparison(&control, &candidate))
+}
+
+/// Holds boots against a board's budget and those of before.
+fn hold(
+    runs: PathBuf,
+    baseline: Option<PathBuf>,
+    board: Option<&str>,
+    tolerance: gate::Tolerance,
+    junit: Option<&Path>,
+) -> anyhow::Result<()> {
+    let (candidate, baseline) = (titled(runs)?, baseline.map(titled).transpose()?);
+    let board = board.map(board::load).transpose()?;
+    let budget = board.as_ref().map(|board| &board.budget);
+    let output = junit.map(atomic::Output::at).transpose()?;
+    let outcome = gate::run(&candidate, &gate::Limits { baseline: baseline.as_ref(), budget, tolerance })?;
+    if let Some(output) = output {
+        output.write(outcome.junit(&candidate).as_bytes())?;
+    }
+    print(&report::terminal(&outcome.text))?;
+    Ok(outcome.verdict()?)
 }
 
 /// Writes to standard output; a reader that has seen enough is no failure.
