@@ -67,6 +67,7 @@ lint:
 	@# Programs without std, which no other target builds.
 	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap-full -- -D warnings
 	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program --profile bootstrap --bin bootstrap -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program,planted --profile bootstrap --bin bootstrap-planted -- -D warnings
 
 clean:
 	rm -rf target

@@ -129,11 +129,49 @@ pub enum Command {
     #[command(after_help = measure::HELP)]
     Measure(Box<Measurement>),
     /// Print measurements as tables; several are compared with the first.
-    #[command(after_help = "Example: imagegen report before.json after.json")]
+    #[command(after_help = "Example: imagegen report before.json after.json --html boot.html")]
     Report {
-        /// Files that `measure` wrote.
+        /// Files that `measure` or `collect` wrote.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
+        /// Write a page with timelines, which needs no scripts and no network.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// Write a trace for Perfetto (JSON), every boot a process.
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
+        /// Write every mark and span as comma-separated values.
+        #[arg(long, value_name = "FILE")]
+        csv: Option<PathBuf>,
+        /// Write medians as JUnit's XML.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Compare two measurements phase by phase; each needs 10 boots.
+    #[command(after_help = "Example: imagegen compare before.json after.json")]
+    Compare {
+        /// The boots of before.
+        control: PathBuf,
+        /// The boots of after.
+        candidate: PathBuf,
+    },
+    /// Fail where boots are slower than before or over the board's budget: exit status 1.
+    #[command(after_help = "Example: imagegen gate --baseline main.json new.json --board qemu-arm64 --junit gate.xml")]
+    Gate {
+        /// The boots in question.
+        runs: PathBuf,
+        /// The boots of before; each needs 10.
+        #[arg(long, value_name = "RUNS", required_unless_present = "board")]
+        baseline: Option<PathBuf>,
+        /// Board whose budget holds: a name in board-configs/ or a path.
+        #[arg(long, value_name = "BOARD")]
+        board: Option<String>,
+        /// How much slower each phase may be: 2% of itself, 50us [default: nothing that is more than noise].
+        #[arg(long, value_name = "LIMIT", requires = "baseline")]
+        max_regression: Option<imagegen::gate::Tolerance>,
+        /// Write the outcome as JUnit's XML.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
     },
     /// Print the JSON schema of board files.
     #[command(hide = true)]

@@ -7,13 +7,13 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, serial, sign,
-    verify,
+    Error, atomic, board, boot, build, compare, fakeroot, gate, inspect, install, manifest, measure, report, runs,
+    serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -93,9 +93,20 @@ fn run(command: Command) -> anyhow::Result<()> {
             outcome.verdict()?;
         }
         Command::Measure(measurement) => measurement.run()?,
-        Command::Report { runs } => {
-            let sets: Result<Vec<_>, Error> = runs.into_iter().map(titled).collect();
-            print(&report::markdown(&sets?))?;
+        Command::Report { runs, html, trace, csv, junit } => {
+            report_on(
+                runs,
+                [
+                    (html, report::html::report),
+                    (trace, report::trace::trace),
+                    (csv, report::csv::csv),
+                    (junit, report::junit::report),
+                ],
+            )?;
+        }
+        Command::Compare { control, candidate } => compare_two(control, candidate)?,
+        Command::Gate { runs, baseline, board, max_regression, junit } => {
+            hold(runs, baseline, board.as_deref(), max_regression.unwrap_or_default(), junit.as_deref())?;
         }
         Command::Schema => print(&board::schema())?,
     }
@@ -110,6 +121,48 @@ fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) 
 fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {
     let runs = runs::read(&path)?;
     Ok((path.display().to_string(), runs))
+}
+
+/// Prints a report, and writes the files that are asked for; none of them if one cannot be written where it should.
+fn report_on(runs: Vec<PathBuf>, files: [(Option<PathBuf>, report::Format); 4]) -> anyhow::Result<()> {
+    let sets: Vec<report::Set> = runs.into_iter().map(titled).collect::<Result<_, Error>>()?;
+    let mut outputs = Vec::new();
+    for (path, format) in files {
+        if let Some(path) = path {
+            outputs.push((atomic::Output::at(&path)?, format));
+        }
+    }
+    for (output, format) in outputs {
+        output.write(format(&sets).as_bytes())?;
+    }
+    print(&report::markdown(&sets))
+}
+
+/// Prints what two sets of boots differ in.
+fn compare_two(control: PathBuf, candidate: PathBuf) -> anyhow::Result<()> {
+    let (control, candidate) = (titled(control)?, titled(candidate)?);
+    compare::compare(&control.1, &candidate.1)?;
+    print(&report::comparison(&control, &candidate))
+}
+
+/// Holds boots against a board's budget and those of before.
+fn hold(
+    runs: PathBuf,
+    baseline: Option<PathBuf>,
+    board: Option<&str>,
+    tolerance: gate::Tolerance,
+    junit: Option<&Path>,
+) -> anyhow::Result<()> {
+    let (candidate, baseline) = (titled(runs)?, baseline.map(titled).transpose()?);
+    let board = board.map(board::load).transpose()?;
+    let budget = board.as_ref().map(|board| &board.budget);
+    let output = junit.map(atomic::Output::at).transpose()?;
+    let outcome = gate::run(&candidate, &gate::Limits { baseline: baseline.as_ref(), budget, tolerance })?;
+    if let Some(output) = output {
+        output.write(outcome.junit(&candidate).as_bytes())?;
+    }
+    print(&report::terminal(&outcome.text))?;
+    Ok(outcome.verdict()?)
 }
 
 /// Writes to standard output; a reader that has seen enough is no failure.

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds bootstrap, the tests' guest or their saboteur for one architecture: static, no libc; prints the program's path.
 #
-#   program.sh bootstrap|bootstrap-full|guest|saboteur aarch64|armv7|x86_64
+#   program.sh bootstrap|bootstrap-full|bootstrap-planted|guest|saboteur aarch64|armv7|x86_64
 #
 # With Debian's rustc-web and rust-web-src no rustup server is needed: `core` is compiled from its source. Otherwise
 # rustup's target is used. No cross gcc in either case: the linker is LLVM's.
@@ -11,6 +11,7 @@ case $program in
     bootstrap) build="--package bootstrap --no-default-features --features program" ;;
     bootstrap-full) build="--package bootstrap --features program" ;;
     saboteur) build="--package guest --features program" ;;
+    bootstrap-planted) build="--package bootstrap --no-default-features --features program,planted" ;;
     *) build="--package $program --features program" ;;
 esac
 here=$(cd "$(dirname "$0")/../.." && pwd)

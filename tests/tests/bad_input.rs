@@ -135,6 +135,46 @@ fn a_folder_whose_files_were_cut() {
     assert!(!sample.at("runs.json").exists());
 }
 
+/// Measurements that are none, that cannot be compared, and outputs that cannot be written.
+#[test]
+fn measurements_to_report_compare_and_gate() {
+    let sample = Sample::new();
+    let run = r#"{"start": null, "marks": [{"name": "next-init", "at_us": 40000}], "spans": [], "free_ram_kib": null}"#;
+    let runs = |n: usize, clock: &str| {
+        let conditions = format!(
+            r#"{{"board": "example", "place": "QEMU", "kernel": "6.12", "input_sha256": null, "image_sha256": null,
+            "command_line": null, "clock": "{clock}", "zero": "kernel", "explained": false}}"#
+        );
+        format!(r#"{{"format": 2, "conditions": {conditions}, "runs": [{}]}}"#, vec![run; n].join(", "))
+    };
+    sample.write("ten.json", runs(10, "instructions"));
+    sample.write("nine.json", runs(9, "instructions"));
+    sample.write("host.json", runs(10, "kernel"));
+    sample.write("cut.json", &runs(10, "instructions")[..300]);
+    sample.write("old.xml", "precious");
+    accepted(&sample.imagegen(&["compare", "ten.json", "ten.json"]));
+    for command in [
+        &["compare", "ten.json"][..],
+        &["gate", "--junit", "old.xml", "--baseline", "ten.json"],
+        &["report", "ten.json"],
+    ] {
+        sample.refuses(&[command, &["cut.json"]].concat(), BAD_INPUT, &["cut.json: EOF"]);
+        sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["cannot open none.json"]);
+    }
+    for command in [&["compare", "ten.json"][..], &["gate", "--junit", "old.xml", "--baseline", "ten.json"]] {
+        sample.refuses(&[command, &["nine.json"]].concat(), BAD_INPUT, &["9 boots are too few", "--runs 10"]);
+        sample.refuses(&[command, &["host.json"]].concat(), BAD_INPUT, &["cannot be compared"]);
+    }
+    assert_eq!(sample.files(".")["old.xml"], b"precious");
+    sample.refuses(&["report", "ten.json", "--html", "none/page.html"], BAD_INPUT, &["cannot find none"]);
+    sample.write("board.toml", format!("{BOARD}[budget.marks]\nnext-init = \"39999us\"\n"));
+    let gate = ["gate", "ten.json", "--board", "./board.toml", "--junit", "old.xml"];
+    sample.refuses(&gate, FAILED_WORK, &["next-init at 40.000 ms, the budget is 39.999 ms"]);
+    assert!(sample.files(".")["old.xml"].starts_with(b"<?xml"), "what failed is said to CI too");
+    sample.write("board.toml", format!("{BOARD}[budget.marks]\nnext-init = \"40ms\"\n"));
+    accepted(&sample.imagegen(&gate));
+}
+
 /// Places that nothing may be written to, or read from.
 #[test]
 fn files_that_are_no_files() {

@@ -14,6 +14,8 @@ mod image;
 mod kmsg;
 mod modules;
 mod overlay;
+#[cfg(feature = "planted")]
+mod planted;
 mod switch;
 mod sys;
 mod text;
@@ -129,6 +131,8 @@ fn start(watchdog: Watchdog<'_>) {
 /// Records the success of a step and says so in the kernel log, with the time since the event before it.
 #[inline(never)]
 fn done(record: &mut Record, step: Step, item: u8, detail: &str) {
+    #[cfg(feature = "planted")]
+    planted::spin(step);
     let ended_ns = clock::now_ns();
     let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
     record.add(Event { step, item, ended_ns, errno: 0 });

@@ -303,12 +303,14 @@ pub enum Compression {
 }
 
 /// Limits; exceeding one fails a build or a measurement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     /// Largest mini-initramfs in bytes, modules not counted.
     pub initramfs: Option<u64>,
     /// Longest time from the start of `bootstrap` to the end of step switch-root.
     pub switch_root: Option<Duration>,
+    /// Latest time of a mark, since the beginning of the axis of a measurement.
+    pub marks: BTreeMap<String, Duration>,
 }
 
 /// The machine in QEMU.

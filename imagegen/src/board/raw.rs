@@ -347,6 +347,9 @@ pub(crate) struct Budget {
     pub(crate) initramfs: Option<Size>,
     /// Longest time from the start of the boot program to the end of step switch-root.
     pub(crate) switch_root: Option<Duration>,
+    /// Mark of a measurement to the latest time of it: next-init = "50ms".
+    #[serde(deserialize_with = "table")]
+    pub(crate) marks: BTreeMap<String, Duration>,
 }
 
 /// The machine in QEMU.

@@ -113,6 +113,7 @@ impl Validator {
             budget: Budget {
                 initramfs: raw.budget.initramfs.map(|size| size.0),
                 switch_root: raw.budget.switch_root.map(|duration| duration.0),
+                marks: raw.budget.marks.into_iter().map(|(name, limit)| (name, limit.0)).collect(),
             },
             qemu: match qemu {
                 Some(qemu) => Some(qemu?),

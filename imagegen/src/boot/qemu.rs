@@ -115,6 +115,11 @@ pub enum End {
 impl Qemu {
     /// The arguments in the order given to QEMU.
     pub fn arguments(&self) -> Vec<OsString> {
+        self.arguments_with("")
+    }
+
+    /// The same with an option for each disk.
+    fn arguments_with(&self, disk_option: &str) -> Vec<OsString> {
         let mut list: Vec<OsString> = Vec::new();
         let mut add = |words: &[&OsStr]| list.extend(words.iter().map(|word| (*word).to_owned()));
         let (memory, cpus) = (self.memory_mib.to_string(), self.cpus.to_string());
@@ -141,12 +146,12 @@ impl Qemu {
             Clock::Instructions => add(&["-icount".as_ref(), "shift=0".as_ref()]),
             Clock::InstructionsNoSleep => add(&["-icount".as_ref(), "shift=0,sleep=off".as_ref()]),
         }
-        self.add_devices(&mut list);
+        self.add_devices(&mut list, disk_option);
         list.extend(self.extra.iter().cloned());
         list
     }
 
-    fn add_devices(&self, list: &mut Vec<OsString>) {
+    fn add_devices(&self, list: &mut Vec<OsString>, disk_option: &str) {
         let suffix = self.transport.suffix();
         for chip in &self.flash {
             let access = if chip.writable { "" } else { ",readonly=on" };
@@ -156,7 +161,7 @@ impl Qemu {
         }
         for (index, disk) in self.disks.iter().enumerate() {
             let access = if disk.writable { "" } else { ",readonly=on" };
-            let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access},file="));
+            let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access}{disk_option},file="));
             drive.push(option_value(disk.image.as_os_str()));
             list.extend(["-drive".into(), drive, "-device".into()]);
             list.push(format!("virtio-blk-{suffix},drive=disk{index}").into());
@@ -178,19 +183,18 @@ impl Qemu {
     /// Failed work if the program cannot be started.
     pub fn start(&self) -> Result<Running> {
         let mut command = Command::new(&self.program);
-        command.args(self.arguments()).stdout(Stdio::piped());
+        let timed = self.disks.first().filter(|_| self.clock != Clock::Host);
+        let disk_option = timed.map_or("", |disk| super::io_uring::option(&self.program, &disk.image));
+        command.args(self.arguments_with(disk_option)).stdout(Stdio::piped());
         command.stdin(if self.keyboard { Stdio::inherit() } else { Stdio::null() });
         log::debug!("{command:?}");
-        let mut child = command.spawn().map_err(|error| {
+        let child = command.spawn().map_err(|error| {
             Error::failed(
                 format!("cannot start {}: {error}", self.program),
                 "install QEMU: apt-get install qemu-system-arm qemu-system-x86",
             )
         })?;
-        match child.stdout.take() {
-            Some(console) => Ok(Running { child, console }),
-            None => Err(Error::failed(format!("{} has no console", self.program), "start it once")),
-        }
+        Running::of(child).ok_or_else(|| Error::failed(format!("{} has no console", self.program), "start it once"))
     }
 }
 
@@ -210,6 +214,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// A program whose standard output is a pipe that nobody reads yet.
+    pub(super) fn of(mut child: Child) -> Option<Self> {
+        let console = child.stdout.take()?;
+        Some(Running { child, console })
+    }
+
     /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()

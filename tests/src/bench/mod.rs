@@ -5,6 +5,7 @@ mod boots;
 mod content;
 mod figures;
 mod flat;
+mod gate;
 mod machine;
 mod modules;
 mod sample;
@@ -42,11 +43,12 @@ pub fn run(sections: &[String]) -> Result<()> {
     let target = checkout().join("target");
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&target)?;
     let mut bench = Bench { folder, figures: Figures::default(), tuned: get("arm64-tuned")?, stock: get("arm64-6.1")? };
-    let all: [(&str, Section); 6] = [
+    let all: [(&str, Section); 7] = [
         ("boots", boots::run),
         ("flat", flat::run),
         ("sources", sources::run),
         ("modules", modules::run),
+        ("gate", gate::run),
         ("speed", speed::run),
         ("sizes", sizes),
     ];

@@ -26,6 +26,11 @@ impl Sample {
         self.0.get(self.n().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
     }
 
+    /// The largest value.
+    pub fn most(&self) -> f64 {
+        self.0.last().copied().unwrap_or(f64::NAN)
+    }
+
     /// Largest less smallest value.
     pub fn range(&self) -> f64 {
         self.0.last().zip(self.0.first()).map_or(f64::NAN, |(last, first)| last - first)

@@ -1,6 +1,7 @@
 //! The rows of `target/fault.json` and its page.
 
 use crate::case::{Fault, On};
+use imagegen::report::{escaped, html::page as page_of};
 use serde::Serialize;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -91,28 +92,16 @@ pub fn write(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One table, readable in print, by light and in the dark, without scripts.
+/// One table, in the style of imagegen's reports.
 fn page(name: &str, rows: &[Row]) -> String {
-    const STYLE: &str = "body{font:14px system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em}\
-        table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25em .6em;\
-        border-bottom:1px solid #8884}td:nth-child(5){text-align:right}.bad{background:#f443}\
-        :root{color-scheme:light dark}";
     let bad = rows.iter().filter(|row| !row.ok).count();
-    let mut page = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\n\
-        <title>{name}</title><style>{STYLE}</style>\n<h1>{} boots, {bad} not as expected</h1>\n\
-        <table><tr><th>fault<th>kernel, source<th>expected<th>seen<th>ms\n",
-        rows.len()
-    );
+    let mut body =
+        "<div class=\"scroll\"><table>\n<tr><th>fault<th>kernel, source<th>expected<th>seen<th>ms\n".to_owned();
     for row in rows {
-        let class = if row.ok { "" } else { " class=bad" };
+        let class = if row.ok { "" } else { " class=\"bad\"" };
         let Row { name, source, kernel, ms, .. } = row;
         let (expected, seen) = (escaped(&row.expected), escaped(&row.seen));
-        page += &format!("<tr{class}><td>{name}<td>{kernel}, {source}<td>{expected}<td>{seen}<td>{ms}\n");
+        body += &format!("<tr{class}><td>{name}<td>{kernel}, {source}<td>{expected}<td>{seen}<td>{ms}\n");
     }
-    page + "</table></html>\n"
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
+    page_of(&format!("{name}: {} boots, {bad} not as expected", rows.len()), &(body + "</table></div>\n"))
 }
