@@ -1,6 +1,9 @@
 //! The command line: what is asked for, nothing of how it is done.
 
+mod collect;
+
 use clap::{Args, Parser, Subcommand};
+pub use collect::Collect;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -134,10 +137,15 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         json: PathBuf,
     },
+    /// Ask a machine how it booted: bootstrap's record, kernel log, U-Boot's stages, systemd; over ssh or any shell.
+    #[command(after_help = "It needs a shell and busybox' tools there, and nothing of imagegen.\n\n\
+                      Example: imagegen collect root@kit --json runs.json --append --unit app.service\n         \
+                      imagegen collect --via 'adb shell' --json runs.json --mark 'camera=first frame'")]
+    Collect(Collect),
     /// Print measurements as tables; several are compared with the first.
     #[command(after_help = "Example: imagegen report before.json after.json")]
     Report {
-        /// Files that `measure` wrote.
+        /// Files that `measure` or `collect` wrote.
         #[arg(required = true)]
         runs: Vec<PathBuf>,
     },
@@ -176,6 +184,9 @@ pub struct Machine {
     /// Further kernel arguments.
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     pub append: OsString,
+    /// Have the kernel say what each initcall took. That takes time: such boots are not compared with others.
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// A number and its unit.

@@ -5,10 +5,10 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Command, Machine, Source};
+use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::progress::Progress;
 use imagegen::{
-    Error, atomic, board, boot, build, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
+    Error, atomic, board, boot, build, collect, explain, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -87,9 +87,16 @@ fn run(command: Command) -> anyhow::Result<()> {
             if !outcome.log.rows.is_empty() {
                 print(&format!("{}\n", outcome.log))?;
             }
+            if machine.explain {
+                print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
+            }
             outcome.verdict()?;
         }
         Command::Measure { machine, runs, json } => measure_into(&machine, runs, &json)?,
+        Command::Collect(collect) if collect.print_script => {
+            print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
+        }
+        Command::Collect(collect) => print(&collect_into(collect)?)?,
         Command::Report { runs } => {
             let sets: Result<Vec<_>, Error> = runs.into_iter().map(titled).collect();
             print(&report::markdown(&sets?))?;
@@ -105,21 +112,30 @@ fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) 
 }
 
 fn options(machine: &Machine, deterministic: bool) -> boot::Options {
-    boot::Options {
-        kernel: machine.kernel.clone(),
-        deterministic,
-        timeout: machine.timeout,
-        append: machine.append.clone(),
+    let mut append = machine.append.clone();
+    if machine.explain {
+        append.push(if append.is_empty() { "" } else { " " });
+        append.push(explain::APPEND);
     }
+    boot::Options { kernel: machine.kernel.clone(), deterministic, timeout: machine.timeout, append }
+}
+
+fn collect_into(collect: Collect) -> Result<String, Error> {
+    let path = collect.json.clone().unwrap_or_default();
+    let earlier = if collect.append && path.exists() { Some(runs::read(&path)?) } else { None };
+    let output = atomic::Output::at(&path)?;
+    collect::run(&collect.request(), earlier, &output)
 }
 
 fn measure_into(machine: &Machine, count: u32, json: &Path) -> Result<(), Error> {
     let output = atomic::Output::at(json)?;
     let progress = Progress::counting("booting", count.into());
-    let measured = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
+    let mut measured = measure::run(&machine.dir, &options(machine, true), count, &mut |done| progress.set(done))?;
     drop(progress);
+    measured.conditions.explained = machine.explain;
     runs::write(&measured, &output)?;
-    measure::check_budget(&machine.dir, &measured)
+    // A budget is one for boots that do their work and nothing else.
+    if machine.explain { Ok(()) } else { measure::check_budget(&machine.dir, &measured) }
 }
 
 fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {

@@ -10,6 +10,7 @@
 //! | `initoverlayfs: STEP failed: CAUSE (errno N)` | the step failed |
 //! | `initoverlayfs: policy POLICY` | no slot is left, this is done about it |
 
+use crate::explain::Timing;
 use bootstrap::Step;
 use std::fmt;
 
@@ -58,6 +59,8 @@ pub enum Event {
     Policy(String),
     /// The kernel panicked.
     Panic(String),
+    /// The kernel says what one of its functions took, as it was asked to.
+    Timing(Timing),
     /// Any other line.
     Other,
 }
@@ -99,7 +102,11 @@ pub fn parse(line: &str) -> Line {
     if let Some((before, ours)) = line.split_once(PREFIX) {
         return Line { at_us: timestamp(before), event: parse_ours(ours).unwrap_or(Event::Other) };
     }
-    let at_us = line.split_once("] ").and_then(|(stamp, _)| timestamp(&format!("{stamp}] ")));
+    let (stamp, rest) = line.split_once("] ").unwrap_or_default();
+    let at_us = timestamp(&format!("{stamp}] "));
+    if let Some(timing) = at_us.and_then(|_| Timing::parse(rest)) {
+        return Line { at_us, event: Event::Timing(timing) };
+    }
     for text in ["Linux version ", "Run ", "Kernel panic - not syncing: "] {
         if let Some((before, rest)) = line.split_once(text)
             && let (Some(at_us), Some(event)) = (timestamp(before), kernel_event(text, rest))
@@ -210,6 +217,8 @@ pub struct Log {
     pub exec: Option<Exec>,
     /// Steps that failed: step, cause, errno. A failure followed by `exec` was cured by another slot.
     pub failures: Vec<(Step, String, u32)>,
+    /// What functions of the kernel took, and when the kernel said so.
+    pub timings: Vec<(Option<u64>, Timing)>,
     /// The policy carried out, once no slot was left.
     pub policy: Option<String>,
     /// The kernel's panic.
@@ -241,6 +250,7 @@ impl Log {
             }
             Event::Policy(policy) => self.policy = Some(policy),
             Event::Panic(why) => self.panic = self.panic.take().or(Some(why)),
+            Event::Timing(timing) => self.timings.push((at_us, timing)),
             Event::Other => (),
         }
     }
