@@ -8,7 +8,8 @@ use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::progress::Progress;
 use imagegen::{
-    Error, atomic, board, boot, build, collect, explain, fakeroot, inspect, install, manifest, measure, report, runs, sign, verify,
+    Error, atomic, board, boot, build, collect, explain, fakeroot, inspect, install, manifest, measure, report, runs,
+    sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};

@@ -6,7 +6,7 @@
 
 use crate::atomic::Output;
 use crate::boot::console::Log;
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -208,9 +208,9 @@ impl Run {
             let start_us = row.ended_us.map(|ended| signed(ended).saturating_sub(signed(row.duration_us)));
             run.spans.push(Span { layer, name: name.to_owned(), start_us, duration_us: row.duration_us });
         }
-        run.spans.extend(log.timings.iter().map(|(at_us, timing)| timing.span(*at_us)));
-        // In the order of their ends; the sort keeps what has no place where it is.
-        if !log.timings.is_empty() {
+        let explained = log.explained.spans().iter().filter(|span| span.duration_us >= explain::LEAST_US);
+        run.spans.extend(explained.cloned());
+        if !log.explained.spans().is_empty() {
             run.spans.sort_by_key(|span| span.start_us.map(|start| start.saturating_add(signed(span.duration_us))));
         }
         let switched = log.rows.iter().rfind(|row| row.name == mark::SWITCH_ROOT).and_then(|row| row.ended_us);

@@ -97,16 +97,24 @@ mod tests {
 
     fn stages() -> Vec<Stage> {
         // start_kernel, accumulated dm_f, board_init_r, reset: U-Boot writes the last first.
-        ["mark 000f4240 73746172745f6b65726e656c00", "accum 00000064 646d5f6600", "mark 000186a0 626f6172645f696e69745f7200",
-            "mark 00000000 726573657400"]
-        .iter().map(|line| Stage::parse(line).unwrap()).collect()
+        [
+            "mark 000f4240 73746172745f6b65726e656c00",
+            "accum 00000064 646d5f6600",
+            "mark 000186a0 626f6172645f696e69745f7200",
+            "mark 00000000 726573657400",
+        ]
+        .iter()
+        .map(|line| Stage::parse(line).unwrap())
+        .collect()
     }
 
     #[test]
     fn stages_are_read_as_the_device_tree_has_them() {
         assert_eq!(stages()[0], Stage { name: "start_kernel".into(), time: Time::Mark(1_000_000) });
         assert_eq!(stages()[1].time, Time::Accumulated(100));
-        for wrong in ["", "mark", "mark 00", "mark 0000000000 61", "both 00000001 61", "mark 00000001 00", "mark 0000000x 61"] {
+        for wrong in
+            ["", "mark", "mark 00", "mark 0000000000 61", "both 00000001 61", "mark 00000001 00", "mark 0000000x 61"]
+        {
             assert_eq!(Stage::parse(wrong), None, "{wrong}");
         }
     }

@@ -16,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+pub use summary::text as summary;
 use timeline::Timeline;
 
 /// What the machine runs, without what [`script`] sets in front of it.
@@ -95,7 +96,7 @@ pub fn run(request: &Request, earlier: Option<Runs>, output: &Output) -> Result<
     let found = wire::parse(&ask(&request.way, &script)?)?;
     let timeline = timeline::build(&found, &request.options);
     let conditions = conditions(request, &found)?;
-    let summary = summary::text(&timeline);
+    let summary = summary(&timeline);
     let Timeline { run, .. } = timeline;
     let run = Run { start: request.start, ..run };
     let runs = match earlier {

@@ -8,11 +8,12 @@ use crate::table::table;
 use std::fmt::Write;
 
 /// Why a phase differs from what `systemd-analyze` says, each where it applies.
-const NO_FIRMWARE: &str = "systemd-analyze knows firmware and bootloader only from EFI's variables, which this boot does not have.";
-const BLIND: &str = "No log shows what the kernel does before its clock starts; systemd-analyze begins counting after it.";
+const NO_FIRMWARE: &str =
+    "systemd-analyze knows firmware and bootloader only from EFI's variables, which this boot does not have.";
+const BLIND: &str =
+    "No log shows what the kernel does before its clock starts; systemd-analyze begins counting after it.";
 const COUNTED: &str = "systemd-analyze calls all until its own start kernel, bootstrap included.";
 const CLOCKS: &str = "systemd's clock is CLOCK_MONOTONIC, which does not start with the kernel log's.";
-const OVERLAP: &str = "Services started while others start: their times add up to more than the boot.";
 
 /// The summary: a table of phases, the marks in their order, and what is missing.
 pub fn text(timeline: &Timeline) -> String {
@@ -28,8 +29,8 @@ pub fn text(timeline: &Timeline) -> String {
         out.push('\n');
         out += &table(&["mark", "ms of the kernel log's clock"], &rows);
     }
-    for note in &timeline.notes {
-        let _ = writeln!(out, "- missing: {note}");
+    for (index, note) in timeline.notes.iter().enumerate() {
+        let _ = writeln!(out, "{}- missing: {note}", if index == 0 { "\n" } else { "" });
     }
     out
 }
@@ -91,9 +92,6 @@ fn reasons(timeline: &Timeline, analyzed: Option<Analyzed>) -> Vec<String> {
     if let Some(apart) = timeline.monotonic_us.filter(|apart| *apart != 0) {
         let when = if apart > 0 { "after" } else { "before" };
         list.push(format!("{CLOCKS} Here it started {} ms {when} it.", milliseconds(apart.unsigned_abs())));
-    }
-    if timeline.run.spans.iter().any(|span| span.name.ends_with(".service")) {
-        list.push(OVERLAP.to_owned());
     }
     list
 }

@@ -93,7 +93,8 @@ impl Timeline {
     fn add_record(&mut self, record: &Record, log: &Log) {
         self.monotonic_us = distance(record, log);
         if self.monotonic_us.is_none() {
-            let note = "CLOCK_MONOTONIC is taken for the kernel log's clock: no step is both in the record and in the log";
+            let note =
+                "CLOCK_MONOTONIC is taken for the kernel log's clock: no step is both in the record and in the log";
             self.notes.push(note.to_owned());
         }
         match record.counter.map(Counter::ns) {
@@ -181,7 +182,8 @@ impl Timeline {
         }
         let at = |unit: &Properties, name: &str| unit.get(name).copied().filter(|us| *us > 0);
         for (name, unit) in &found.units {
-            let (begun, active) = (at(unit, "InactiveExitTimestampMonotonic"), at(unit, "ActiveEnterTimestampMonotonic"));
+            let (begun, active) =
+                (at(unit, "InactiveExitTimestampMonotonic"), at(unit, "ActiveEnterTimestampMonotonic"));
             if let (Some(begun), Some(active)) = (begun, active)
                 && since(active, begun) >= options.least_us.max(1)
             {

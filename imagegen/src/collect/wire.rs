@@ -72,9 +72,7 @@ pub fn parse(bytes: &[u8]) -> Result<Found> {
     match version.as_deref() {
         Some(VERSION) if whole => Ok(found),
         Some(VERSION) => refuse("what the machine told stops before its end".into(), "collect again"),
-        Some(other) => {
-            refuse(format!("format {other}, not {VERSION}"), "use the script and the imagegen of one build")
-        }
+        Some(other) => refuse(format!("format {other}, not {VERSION}"), "use the script and the imagegen of one build"),
         None => refuse(
             "the machine told nothing that imagegen understands".into(),
             "the command of --via must run what it gets on standard input with a shell: `ssh root@kit sh`",
