@@ -1,7 +1,7 @@
 //! What `imagegen collect` prints: each phase as it was beside what `systemd-analyze` calls it, and why they differ.
 
 use super::systemd::Analyzed;
-use super::timeline::Timeline;
+use super::timeline::{Timeline, UNDIVIDED};
 use crate::boot::console::milliseconds;
 use crate::runs::{Layer, mark};
 use crate::table::table;
@@ -47,12 +47,18 @@ fn phases(timeline: &Timeline, analyzed: Option<Analyzed>) -> String {
         spans.peek()?;
         Some(spans.fold(0, |sum: u64, span| sum.saturating_add(span.duration_us)))
     };
-    let before = run.spans.iter().find(|span| span.layer == Layer::Kernel && span.start_us < Some(0));
+    let before =
+        run.spans.iter().find(|span| span.layer == Layer::Kernel && span.start_us.is_some_and(|start| start < 0));
     let done = at(mark::INITRD_DONE);
     let content = if at(mark::NEXT_INIT).is_some() { mark::NEXT_INIT } else { mark::RUN_INIT };
     let total = at(mark::FINISHED).and_then(|end| since(timeline.counter_us.unwrap_or(0), Some(end)));
+    let divided = !run.spans.iter().any(|span| span.layer == Layer::Firmware && span.name == UNDIVIDED);
     let rows = [
-        ("firmware", layer(Layer::Firmware), analyzed.and_then(|said| said.firmware_us)),
+        (
+            if divided { "firmware" } else { "until the kernel's clock" },
+            layer(Layer::Firmware),
+            analyzed.and_then(|said| said.firmware_us),
+        ),
         ("bootloader", layer(Layer::Bootloader), analyzed.and_then(|said| said.loader_us)),
         ("kernel, before its clock", before.map(|span| span.duration_us), None),
         ("kernel, until /init", since(0, at(mark::RUN_INIT)), analyzed.map(|said| said.kernel_us)),

@@ -15,6 +15,9 @@ use bootstrap::record::{Counter, Record};
 use bootstrap::{Step, record};
 use regex::Regex;
 
+/// What there is until the kernel's clock where nothing divides it: firmware, bootloader, kernel.
+pub const UNDIVIDED: &str = "and all until the kernel's clock";
+
 /// A mark that the user wants: the first line that fits.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -153,7 +156,7 @@ impl Timeline {
                 self.span(Layer::Bootloader, "EFI's", at(firmware), efi.loader_us);
                 self.span(Layer::Kernel, "before its clock", at(efi.firmware_us), length - efi.firmware_us);
             }
-            (Some((zero, length)), _) => self.span(Layer::Firmware, "until the kernel's clock", Some(zero), length),
+            (Some((zero, length)), _) => self.span(Layer::Firmware, UNDIVIDED, Some(zero), length),
             (None, Some(efi)) => {
                 let before = |us: u64| Some(signed(us).saturating_neg());
                 let firmware = efi.firmware_us.saturating_sub(efi.loader_us);
