@@ -15,8 +15,8 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/bash\n\
     systemd-network:x:998:998::/:/usr/sbin/nologin\n\
     nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUPS: &str = "root:x:0:\ntty:x:5:\ndisk:x:6:\nkmem:x:15:\nmessagebus:x:100:\nsystemd-network:x:998:\nsystemd-journal:x:999:\nnogroup:x:65534:\n";
-/// Kernel arguments for it: hwdb and journal catalogue would be made anew in every boot, since nothing is kept.
-pub const APPEND: &str = "systemd.condition_needs_update=0";
+/// Kernel arguments for it: hwdb, journal catalogue and the linker's cache would be made anew in every boot, since nothing is kept.
+pub const APPEND: &str = "systemd.condition_needs_update=0 systemd.mask=ldconfig.service";
 
 /// A service that multi-user.target wants.
 pub fn service(name: &str, unit: &str) -> Vec<Entry> {
