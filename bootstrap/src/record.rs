@@ -108,13 +108,13 @@ mod tests {
         let sealed = seal(&record, &mut buffer).unwrap();
         let payload = [
             0xAC, 2, // started_ns
-            1, 0xF4, 3, 0xA0, 0xDB, 0xE6, 0x1D, // counter: there, its ticks, its rate
+            1, 0xF4, 3, 0xA0, 0xD9, 0xE6, 0x1D, // counter: there, its ticks, its rate
             1, 1, // slot
             7, // free_ram_kib
             1, 5, 1, 0x90, 3, 22, // one event: step, item, ended_ns, errno
             0,  // dropped
         ];
-        assert_eq!(&sealed[..12], [*b"IOFR", [3, 0, 0, 0], [20, 0, 0, 0]].as_flattened());
+        assert_eq!(&sealed[..12], [*b"IOFR", [3, 0, 0, 0], [19, 0, 0, 0]].as_flattened());
         assert_eq!(&sealed[16..], payload);
         assert_eq!(open(sealed), Ok(record));
         let mut older = sealed.to_vec();
