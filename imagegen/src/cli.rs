@@ -1,7 +1,9 @@
 //! The command line: what is asked for, nothing of how it is done.
 
+mod collect;
 mod measure;
 
+pub use collect::Collect;
 pub use measure::Measurement;
 
 use clap::{Args, Parser, Subcommand};
@@ -128,6 +130,11 @@ pub enum Command {
     /// Boot folders in QEMU, or a board on a serial line, N times; keep when each boot reached what.
     #[command(after_help = measure::HELP)]
     Measure(Box<Measurement>),
+    /// Ask a machine how it booted: bootstrap's record, kernel log, U-Boot's stages, systemd; over ssh or any shell.
+    #[command(after_help = "It needs a shell and busybox' tools there, and nothing of imagegen.\n\n\
+                      Example: imagegen collect root@kit --json runs.json --append --unit app.service\n         \
+                      imagegen collect --via 'adb shell' --json runs.json --mark 'camera=first frame'")]
+    Collect(Collect),
     /// Print measurements as tables; several are compared with the first.
     #[command(after_help = "Example: imagegen report before.json after.json --html boot.html")]
     Report {
@@ -216,17 +223,20 @@ pub struct How {
     /// Further kernel arguments.
     #[arg(long, value_name = "ARGS", default_value = "", allow_hyphen_values = true)]
     pub append: OsString,
+    /// Have the kernel say what each initcall took. That takes time: such boots are not compared with others.
+    #[arg(long)]
+    pub explain: bool,
 }
 
 impl How {
     /// In the words of the library.
     pub fn options(&self, deterministic: bool) -> imagegen::boot::Options {
-        imagegen::boot::Options {
-            kernel: self.kernel.clone(),
-            deterministic,
-            timeout: self.timeout,
-            append: self.append.clone(),
+        let mut append = self.append.clone();
+        if self.explain {
+            append.push(if append.is_empty() { "" } else { " " });
+            append.push(imagegen::explain::APPEND);
         }
+        imagegen::boot::Options { kernel: self.kernel.clone(), deterministic, timeout: self.timeout, append }
     }
 }
 

@@ -5,10 +5,10 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Command, Source};
+use cli::{Cli, Collect, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, compare, fakeroot, gate, inspect, install, manifest, measure, report, runs,
-    serial, sign, verify,
+    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
+    report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -90,9 +90,16 @@ fn run(command: Command) -> anyhow::Result<()> {
             if !outcome.log.rows.is_empty() {
                 print(&format!("{}\n", outcome.log))?;
             }
+            if machine.how.explain {
+                print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
+            }
             outcome.verdict()?;
         }
         Command::Measure(measurement) => measurement.run()?,
+        Command::Collect(collect) if collect.print_script => {
+            print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
+        }
+        Command::Collect(collect) => print(&collect_into(collect)?)?,
         Command::Report { runs, html, trace, csv, junit } => {
             report_on(
                 runs,
@@ -116,6 +123,13 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
     let Source { board, from, rescue, modules } = source;
     build::Request { board, from, rescue, modules, bootstrap, kernel }
+}
+
+fn collect_into(collect: Collect) -> Result<String, Error> {
+    let path = collect.json.clone().unwrap_or_default();
+    let earlier = if collect.append && path.exists() { Some(runs::read(&path)?) } else { None };
+    let output = atomic::Output::at(&path)?;
+    collect::run(&collect.request(), earlier, &output)
 }
 
 fn titled(path: PathBuf) -> Result<(String, runs::Runs), Error> {

@@ -6,7 +6,7 @@
 
 use crate::atomic::Output;
 use crate::boot::console::Log;
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -19,6 +19,8 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Names of the marks that imagegen itself sets; users name others.
 pub mod mark {
+    /// The processor's counter started: with the reset, on most boards.
+    pub const COUNTER_START: &str = "counter-start";
     /// The board got power, or was reset.
     pub const POWER_ON: &str = "power-on";
     /// The first byte on the serial line.
@@ -33,6 +35,8 @@ pub mod mark {
     pub const INITRD_DONE: &str = "initrd-done";
     /// systemd has reached multi-user.target.
     pub const MULTI_USER: &str = "multi-user.target";
+    /// systemd has started all that was asked for at the start.
+    pub const FINISHED: &str = "systemd-finished";
     /// The end that the user asked for: `--end`.
     pub const END: &str = "end";
 }
@@ -203,6 +207,11 @@ impl Run {
             };
             let start_us = row.ended_us.map(|ended| signed(ended).saturating_sub(signed(row.duration_us)));
             run.spans.push(Span { layer, name: name.to_owned(), start_us, duration_us: row.duration_us });
+        }
+        let explained = log.explained.spans().iter().filter(|span| span.duration_us >= explain::LEAST_US);
+        run.spans.extend(explained.cloned());
+        if !log.explained.spans().is_empty() {
+            run.spans.sort_by_key(|span| span.start_us.map(|start| start.saturating_add(signed(span.duration_us))));
         }
         let switched = log.rows.iter().rfind(|row| row.name == mark::SWITCH_ROOT).and_then(|row| row.ended_us);
         let next_init = log.exec.as_ref().and_then(|exec| exec.at_us);

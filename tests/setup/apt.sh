@@ -31,7 +31,7 @@ fuzz g++ compiles libFuzzer
 test cryptsetup-bin veritysetup writes error correction, and is the reference of the hash tree
 test fsverity reference of the tests
 test openssl signs images
-test cpio reads the reference initramfs
+test cpio reads the reference initramfs, and packs a Debian tree
 test zstd reference of the tests and of the comparison
 test lz4 reference of the tests
 test lzop reference of the tests

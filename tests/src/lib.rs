@@ -11,6 +11,7 @@ pub mod image;
 pub mod kernel;
 pub mod place;
 pub mod report;
+pub mod systemd;
 pub mod tool;
 
 /// Why a test fails: text for people.

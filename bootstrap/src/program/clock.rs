@@ -5,3 +5,8 @@
 pub fn now_ns() -> u64 {
     super::sys::call::monotonic_ns()
 }
+
+/// The processor's counter, where every program may read it.
+pub fn counter() -> Option<bootstrap::record::Counter> {
+    super::sys::call::counter()
+}

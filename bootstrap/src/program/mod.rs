@@ -48,6 +48,7 @@ mod folder {
 /// Runs one boot; called once, by `_start`.
 pub fn main(arguments: Arguments) -> ! {
     let mut record = Record::new(clock::now_ns());
+    record.counter = clock::counter();
     let mut plan_bytes = [MaybeUninit::uninit(); plan::MAX_BYTES];
     let (plan, failure) = match early::run(&mut plan_bytes) {
         Ok(plan) => {

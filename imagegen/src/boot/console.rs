@@ -10,6 +10,7 @@
 //! | `initoverlayfs: STEP failed: CAUSE (errno N)` | the step failed |
 //! | `initoverlayfs: policy POLICY` | no slot is left, this is done about it |
 
+use crate::explain::{self, Explained};
 use bootstrap::Step;
 use std::fmt;
 
@@ -58,6 +59,8 @@ pub enum Event {
     Policy(String),
     /// The kernel panicked.
     Panic(String),
+    /// The kernel explains itself, as it was asked to.
+    Explains(explain::Line),
     /// Any other line.
     Other,
 }
@@ -99,7 +102,11 @@ pub fn parse(line: &str) -> Line {
     if let Some((before, ours)) = line.split_once(PREFIX) {
         return Line { at_us: timestamp(before), event: parse_ours(ours).unwrap_or(Event::Other) };
     }
-    let at_us = line.split_once("] ").and_then(|(stamp, _)| timestamp(&format!("{stamp}] ")));
+    let (stamp, rest) = line.split_once("] ").unwrap_or_default();
+    let at_us = timestamp(&format!("{stamp}] "));
+    if let Some(explains) = at_us.and_then(|_| explain::Line::parse(rest)) {
+        return Line { at_us, event: Event::Explains(explains) };
+    }
     for text in ["Linux version ", "Run ", "Kernel panic - not syncing: "] {
         if let Some((before, rest)) = line.split_once(text)
             && let (Some(at_us), Some(event)) = (timestamp(before), kernel_event(text, rest))
@@ -210,6 +217,8 @@ pub struct Log {
     pub exec: Option<Exec>,
     /// Steps that failed: step, cause, errno. A failure followed by `exec` was cured by another slot.
     pub failures: Vec<(Step, String, u32)>,
+    /// What the kernel explained.
+    pub explained: Explained,
     /// The policy carried out, once no slot was left.
     pub policy: Option<String>,
     /// The kernel's panic.
@@ -221,7 +230,10 @@ impl Log {
     pub fn add(&mut self, line: Line) {
         let at_us = line.at_us;
         match line.event {
-            Event::Kernel(version) => self.kernel = self.kernel.take().or(Some(version)),
+            Event::Kernel(version) => {
+                self.explained.begin();
+                self.kernel = self.kernel.take().or(Some(version));
+            }
             Event::RunInit(_) => self.run_init_us = self.run_init_us.or(at_us),
             Event::Step { step, item, duration_us, note } => {
                 let name = item.map_or_else(|| step.name().to_owned(), |item| format!("module {item}"));
@@ -241,6 +253,11 @@ impl Log {
             }
             Event::Policy(policy) => self.policy = Some(policy),
             Event::Panic(why) => self.panic = self.panic.take().or(Some(why)),
+            Event::Explains(line) => {
+                if let Some(at_us) = at_us {
+                    self.explained.add(line, at_us);
+                }
+            }
             Event::Other => (),
         }
     }

@@ -4,7 +4,7 @@ use crate::boot::console::milliseconds;
 use crate::manifest::{Manifest, hex};
 use crate::tree::{Node, NodeKind};
 use crate::verity::Image;
-use bootstrap::record::Record;
+use bootstrap::record::{Counter, Record};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -181,6 +181,9 @@ pub(super) fn record(record: &Record) -> String {
     let _ = writeln!(text, "slot {slot}, {} KiB free, {} events dropped", record.free_ram_kib, record.dropped);
     let _ =
         writeln!(text, "0 ms = start of the bootstrap, {} ms after the kernel", milliseconds(record.started_ns / 1000));
+    if let Some(ns) = record.counter.and_then(Counter::ns) {
+        let _ = writeln!(text, "and {} ms after the processor's counter", milliseconds(ns / 1000));
+    }
     text
 }
 

@@ -1,5 +1,6 @@
 //! System calls that rustix keeps private or does not have, and those of the failure path.
 
+use bootstrap::record::Counter;
 use core::arch::asm;
 use core::ffi::{CStr, c_char};
 use rustix::fd::{AsRawFd, BorrowedFd};
@@ -83,6 +84,26 @@ pub fn monotonic_ns() -> u64 {
     unsafe { call(number::CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr().addr(), 0, 0, 0]) };
     let [seconds, nanoseconds] = time;
     (seconds.unsigned_abs() * 1_000_000_000) + nanoseconds.unsigned_abs()
+}
+
+/// arm64's virtual counter and its rate. The kernel lets every program read both, and emulates the reading where a processor's
+/// fault makes it trap (arch/arm64/kernel/traps.c, since Linux 4.12).
+#[cfg(target_arch = "aarch64")]
+pub fn counter() -> Option<Counter> {
+    let (ticks, rate): (u64, u64);
+    // SAFETY: reads two registers. The barrier keeps the counter from being read ahead of what comes before.
+    unsafe {
+        asm!("isb", "mrs {}, cntvct_el0", "mrs {}, cntfrq_el0", out(reg) ticks, out(reg) rate,
+            options(nomem, nostack, preserves_flags));
+    }
+    // The rate's upper half is reserved.
+    Some(Counter { ticks, hz: rate as u32 })
+}
+
+/// armv7's may not be there, or kill who reads it; x86-64's has no rate that it tells.
+#[cfg(not(target_arch = "aarch64"))]
+pub fn counter() -> Option<Counter> {
+    None
 }
 
 /// Writes to a descriptor by number; nothing can be done about an error.
