@@ -21,8 +21,11 @@ pub fn option(program: &str, image: &Path) -> &'static str {
     static KNOWN: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let works = *known.entry(program.to_owned()).or_insert_with(|| {
-        let works = works(program, image);
-        if !works {
+        let mut drive = OsString::from("if=none,format=raw,readonly=on,aio=io_uring,file=");
+        drive.push(option_value(image.as_os_str()));
+        let works = starts(program, &["-drive".into(), drive]);
+        // What does not start at all says so itself.
+        if !works && starts(program, &[]) {
             log::warn!("{program} cannot read disks by io_uring here: a busy host will show in the times");
         }
         works
@@ -30,23 +33,11 @@ pub fn option(program: &str, image: &Path) -> &'static str {
     if works { ",aio=io_uring" } else { "" }
 }
 
-/// Starts QEMU with such a drive and no machine, and ends it.
-fn works(program: &str, image: &Path) -> bool {
-    let mut drive = OsString::from("if=none,format=raw,readonly=on,aio=io_uring,file=");
-    drive.push(option_value(image.as_os_str()));
+/// Starts QEMU without a machine, and ends it; whether it ended well.
+fn starts(program: &str, arguments: &[OsString]) -> bool {
     let mut command = Command::new(program);
-    command.args([
-        "-machine",
-        "none",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-monitor",
-        "stdio",
-        "-drive",
-    ]);
-    command.arg(drive).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"]);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return false };
     // A program that has ended already did not start.
     let asked = child.stdin.take().map(|mut keys| keys.write_all(b"quit\n"));
