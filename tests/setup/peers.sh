@@ -77,7 +77,8 @@ for file in dracut.cpio squash.cpio versions done; do
     debugfs -R "dump /$file $part/$file" "$part/disk.ext4" > /dev/null 2>&1 && [ -e "$part/$file" ] ||
         fail "the installation did not end" "its console is in $part/log"
 done
-e2fsck -fp "$part/root.ext4" > /dev/null || [ $? -le 1 ] || fail "the root file system is damaged" "try again"
+# Files that were replaced while they ran are still to be freed, which a mount would do at every boot.
+e2fsck -fy "$part/root.ext4" > /dev/null 2>&1 || [ $? -le 1 ] || fail "the root file system is damaged" "try again"
 rm "$part/disk.ext4" "$part/done"
 mv "$part" "$folder"
 echo "$folder"
