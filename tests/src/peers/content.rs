@@ -178,14 +178,7 @@ impl Maker<'_> {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn with_initrd(
-        &self,
-        name: &'static str,
-        ours: bool,
-        like: &Peer,
-        initrd: &Path,
-        disk: &Path,
-    ) -> Result<Peer> {
+    pub fn with_initrd(&self, name: &'static str, ours: bool, like: &Peer, initrd: &Path, disk: &Path) -> Result<Peer> {
         let loaded = std::fs::metadata(initrd)?.len();
         let machine = Qemu { initrd: Some(initrd.to_owned()), ..like.machine.clone() };
         Ok(Peer { name, ours, machine, disk: disk.to_owned(), loaded, outside: 0 })

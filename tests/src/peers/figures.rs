@@ -94,11 +94,7 @@ pub fn of<'c>(cells: &'c [Cell], storage: &str, marker: &str) -> Vec<&'c Cell> {
 }
 
 /// The least value among those that are wanted.
-pub fn best<'c>(
-    cells: &[&'c Cell],
-    wanted: impl Fn(&Cell) -> bool,
-    value: impl Fn(&Cell) -> f64,
-) -> Option<&'c Cell> {
+pub fn best<'c>(cells: &[&'c Cell], wanted: impl Fn(&Cell) -> bool, value: impl Fn(&Cell) -> f64) -> Option<&'c Cell> {
     cells.iter().copied().filter(|cell| wanted(cell)).min_by(|one, other| value(one).total_cmp(&value(other)))
 }
 
@@ -165,8 +161,8 @@ pub fn write(cells: &[Cell], path: &Path) -> Result<()> {
 /// # Errors
 /// If it does not hold cells.
 pub fn read(path: &Path) -> Result<Vec<Cell>> {
-    let text =
-        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}\n  run make bench-peers", path.display()))?;
+    let text = std::fs::read(path)
+        .map_err(|error| format!("cannot read {}: {error}\n  run make bench-peers", path.display()))?;
     Ok(serde_json::from_slice(&text)?)
 }
 
@@ -216,7 +212,9 @@ pub mod tests {
             ];
             verdicts(&cells, &["work-done"]).join("\n")
         };
-        assert!(say(50.0).contains("unlimited, work-done: ours, a (50.0 ms) is ahead of classic (100.0 ms) by 50.0 ms"));
+        assert!(
+            say(50.0).contains("unlimited, work-done: ours, a (50.0 ms) is ahead of classic (100.0 ms) by 50.0 ms")
+        );
         assert!(say(50.0).ends_with("behind it: ours, b"));
         assert!(say(101.5).contains("EQUAL") && say(150.0).contains("is BEHIND classic"));
     }

@@ -133,7 +133,9 @@ pub fn boot(peer: &Peer, storage: Storage, last: &str) -> Result<Boot> {
 /// QEMU's arguments for the disk: what is written is forgotten.
 fn disk_arguments(disk: &Path, socket: Option<&Path>) -> [OsString; 4] {
     let (start, path) = match socket {
-        Some(socket) => ("if=none,id=storage,format=raw,file.driver=nbd,file.server.type=unix,file.server.path=", socket),
+        Some(socket) => {
+            ("if=none,id=storage,format=raw,file.driver=nbd,file.server.type=unix,file.server.path=", socket)
+        }
         None => ("if=none,id=storage,format=raw,snapshot=on,file=", disk),
     };
     // In an option a comma is written twice.

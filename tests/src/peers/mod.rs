@@ -18,6 +18,7 @@ mod system;
 use crate::Result;
 use crate::kernel::{Kernel, checkout, get};
 use figures::Cell;
+use machine::{STORAGES, Storage};
 use std::path::PathBuf;
 
 /// Measures some of it.
@@ -68,6 +69,21 @@ pub fn run(sections: &[String]) -> Result<()> {
 /// Whether to boot everything once only, to see that it works: `PEERS_QUICK=1`. No figure comes of that.
 fn quick() -> bool {
     std::env::var_os("PEERS_QUICK").is_some_and(|value| value == "1")
+}
+
+/// Whether `name` is to be measured: all are, unless the environment's `PEERS_ONLY` or `PEERS_STORAGE` holds parts of the names that are,
+/// separated by commas. What is left out is said.
+fn wanted(variable: &str, name: &str) -> bool {
+    let wanted = std::env::var(variable).map_or(true, |list| list.split(',').any(|part| name.contains(part)));
+    if !wanted {
+        eprintln!("peers: left out because of {variable}: {name}");
+    }
+    wanted
+}
+
+/// The storages that are measured.
+fn storages() -> Vec<Storage> {
+    STORAGES.into_iter().filter(|storage| wanted("PEERS_STORAGE", storage.name)).collect()
 }
 
 impl Peers {

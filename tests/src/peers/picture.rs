@@ -35,11 +35,13 @@ pub fn draw(cells: &[Cell]) -> String {
     let names = names(cells);
     legend(&mut svg, &names);
     for (row, storage) in STORAGES.iter().enumerate() {
-        let here: Vec<&Cell> = cells.iter().filter(|cell| sizes.contains(&cell.content_mb) && cell.storage == storage.name).collect();
+        let here: Vec<&Cell> =
+            cells.iter().filter(|cell| sizes.contains(&cell.content_mb) && cell.storage == storage.name).collect();
         let worked: Vec<&Cell> = here.into_iter().filter(|cell| cell.marker == super::sweep::MARKER).collect();
         let scale = Scale::of(&sizes, &worked);
         for (column, share) in shares.iter().enumerate() {
-            let place = [MARGIN[0] + column as f64 * (PANEL[0] + MARGIN[0]), HEAD + 18.0 + row as f64 * (PANEL[1] + MARGIN[1])];
+            let place =
+                [MARGIN[0] + column as f64 * (PANEL[0] + MARGIN[0]), HEAD + 18.0 + row as f64 * (PANEL[1] + MARGIN[1])];
             let _ = writeln!(svg, "<g transform=\"translate({:.0} {:.0})\">", place[0], place[1]);
             let _ = writeln!(svg, "<text class=\"t\" x=\"0\" y=\"-6\">{}, {share} % used</text>", storage.name);
             frame(&mut svg, &scale, &sizes);

@@ -3,7 +3,7 @@
 use super::content::Maker;
 use super::figures::{Cell, Setting, best};
 use super::machine::{Boot, Peer, STORAGES, Storage, boot};
-use super::{Peers, quick};
+use super::{Peers, quick, storages, wanted};
 use crate::Result;
 use crate::bench::content::{Compression, Content};
 use crate::bench::table::Table;
@@ -47,7 +47,7 @@ pub fn run(peers: &mut Peers) -> Result<()> {
     let source = peers.path("debian.cpio");
     Content::debian(None)?.write(&source)?;
     let busybox = super::content::Debian::get(&peers.kernel)?.path("busybox");
-    let mut cells = Vec::new();
+    let (storages, mut cells) = (storages(), Vec::new());
     for size in SIZES_MB.into_iter().filter(|size| !quick() || *size <= 32) {
         peers.say(format!("{size} MB of content"));
         let folder = peers.path(&format!("sweep-{size}"));
@@ -56,14 +56,19 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         content(&source, &busybox, size, &plain)?;
         let maker = Maker { folder, kernel: &peers.kernel, plain, root: None, append: " guest=work" };
         let all = make(&maker)?;
-        for storage in STORAGES {
+        for &storage in &storages {
             for used in USED {
-                measure(peers, &all, Setting { storage, content_mb: size as f64, used_percent: f64::from(used) }, &mut cells)?;
+                measure(
+                    peers,
+                    &all,
+                    Setting { storage, content_mb: size as f64, used_percent: f64::from(used) },
+                    &mut cells,
+                )?;
             }
         }
         std::fs::remove_dir_all(&maker.folder)?;
     }
-    STORAGES.iter().for_each(|storage| println!("{}", table(&cells, *storage)));
+    storages.iter().for_each(|storage| println!("{}", table(&cells, *storage)));
     crossings(&cells).iter().for_each(|line| println!("- {line}"));
     println!();
     peers.cells.extend(cells);
@@ -98,14 +103,16 @@ fn content(source: &Path, busybox: &Path, size: u64, path: &Path) -> Result<()> 
 
 fn make(maker: &Maker<'_>) -> Result<Vec<Peer>> {
     let ours = maker.partition("ours, partition", "tuned")?;
-    Ok(vec![
+    let mut all = vec![
         maker.classic(&ours, Compression::None)?,
         maker.classic(&ours, Compression::Lz4)?,
         maker.classic(&ours, Compression::Zstd)?,
         maker.file(&ours)?,
         maker.partition("ours, partition, lz4hc", "tuned-lz4hc")?,
         ours,
-    ])
+    ];
+    all.retain(|peer| wanted("PEERS_ONLY", peer.name));
+    Ok(all)
 }
 
 /// Measures one point of the sweep. A classic initramfs reads nothing from the storage: all throttled storages have the same boots
@@ -243,12 +250,20 @@ fn crossing(ahead: &[(f64, f64)]) -> Option<String> {
     });
     Some(match (turn, first > 0.0) {
         (Some(share), true) => {
-            format!("ahead up to {share:.0} % used, by {first:.1} ms at {least} %, behind by {:.1} ms at {most} %", -last)
+            format!(
+                "ahead up to {share:.0} % used, by {first:.1} ms at {least} %, behind by {:.1} ms at {most} %",
+                -last
+            )
         }
         (Some(share), false) => {
-            format!("behind up to {share:.0} % used, by {:.1} ms at {least} %, ahead by {last:.1} ms at {most} %", -first)
+            format!(
+                "behind up to {share:.0} % used, by {:.1} ms at {least} %, ahead by {last:.1} ms at {most} %",
+                -first
+            )
         }
-        (None, true) => format!("ahead at every share measured, by {first:.1} ms at {least} % and {last:.1} ms at {most} %"),
+        (None, true) => {
+            format!("ahead at every share measured, by {first:.1} ms at {least} % and {last:.1} ms at {most} %")
+        }
         (None, false) => {
             format!("BEHIND at every share measured, by {:.1} ms at {least} % and {:.1} ms at {most} %", -first, -last)
         }
@@ -263,8 +278,13 @@ mod tests {
     #[test]
     fn a_crossing_lies_where_a_line_through_both_shares_is_zero() {
         let say = |ahead: &[(f64, f64)]| crossing(ahead).unwrap();
-        assert!(say(&[(5.0, 30.0), (20.0, 10.0), (100.0, -30.0)]).starts_with("ahead up to 40 % used, by 30.0 ms at 5 %"));
-        assert!(say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 12 % used") || say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 13 % used"));
+        assert!(
+            say(&[(5.0, 30.0), (20.0, 10.0), (100.0, -30.0)]).starts_with("ahead up to 40 % used, by 30.0 ms at 5 %")
+        );
+        assert!(
+            say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 12 % used")
+                || say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 13 % used")
+        );
         assert!(say(&[(5.0, 1.0), (100.0, 2.0)]).starts_with("ahead at every"));
         assert!(say(&[(5.0, -1.0), (100.0, -2.0)]).starts_with("BEHIND at every"));
         assert!(crossing(&[]).is_none());
@@ -275,7 +295,10 @@ mod tests {
         let mut classic = cell("classic", "SD card", 8.0, 5.0, 10.0);
         classic.load_ms = 400.0;
         let cells = [cell("ours", "SD card", 8.0, 5.0, 100.0), classic];
-        assert_eq!(crossings(&cells), ["SD card, 8 MB: ahead at every share measured, by 310.0 ms at 5 % and 310.0 ms at 5 %"]);
+        assert_eq!(
+            crossings(&cells),
+            ["SD card, 8 MB: ahead at every share measured, by 310.0 ms at 5 % and 310.0 ms at 5 %"]
+        );
         let text = table(&cells, STORAGES[2]).to_string();
         assert!(text.contains("| 410.0 |") && text.contains("ours"), "{text}");
     }
