@@ -10,6 +10,8 @@ use crate::bench::table::{Table, ms};
 
 /// The marks, in their order.
 pub const MARKERS: [&str; 3] = ["pid1", "initrd-done", "multi-user"];
+/// The peer whose reading is counted.
+const OURS: &str = "ours, partition";
 /// Boots of each: a boot takes the host a quarter of a minute.
 const RUNS: usize = 3;
 /// Kernel arguments of all: where the root file system is; and that systemd leaves the console to the marks.
@@ -35,10 +37,11 @@ pub fn run(peers: &mut Peers) -> Result<()> {
     for storage in storages() {
         measured.push((storage, in_turn(peers, &all, storage)?));
     }
-    let used_percent = used_percent(&all, &measured).unwrap_or(0.0);
+    let used = used_percent(&all, &measured);
     let mut cells = Vec::new();
     for (storage, boots) in &measured {
-        let setting = Setting { storage: *storage, content_mb: content as f64 / 1e6, used_percent };
+        let setting =
+            Setting { storage: *storage, content_mb: content as f64 / 1e6, used_percent: used.unwrap_or(0.0) };
         for (peer, boots) in all.iter().zip(boots) {
             cells.extend(MARKERS.iter().filter_map(|marker| Cell::new(peer, setting, boots, marker)));
         }
@@ -47,9 +50,11 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         println!("{}", table(&all, &cells, *storage));
     }
     println!("{}", memory_table(&all, &cells));
-    println!(
-        "- the limit has no initrd, so no mark initrd-done\n- of the image {used_percent:.0} % are read until multi-user"
-    );
+    println!("- the limit has no initrd, so no mark initrd-done");
+    match used {
+        Some(percent) => println!("- ours, partition: {percent:.0} % of the image are read until multi-user.target"),
+        None => println!("- how much of the image is read was not measured: no throttled storage, or no peer `{OURS}`"),
+    }
     verdicts(&cells, &MARKERS).iter().for_each(|line| println!("- {line}"));
     println!();
     peers.cells.extend(cells);
@@ -63,7 +68,7 @@ fn make(peers: &Peers, debian: &Debian) -> Result<Vec<Peer>> {
     let plain = folder.join("content.cpio");
     std::fs::copy(debian.path("dracut.cpio"), &plain)?;
     let maker = Maker { folder, kernel: &peers.kernel, plain, root: Some(debian.path("root.ext4")), append: APPEND };
-    let ours = maker.partition("ours, partition", "tuned")?;
+    let ours = maker.partition(OURS, "tuned")?;
     let image = maker.folder.join("tuned/initoverlayfs.erofs");
     let mut limit = maker.kernel_only(&ours)?;
     limit.machine.append.push(" init=/usr/lib/peers/guest");
@@ -111,7 +116,7 @@ fn in_turn(peers: &Peers, all: &[Peer], storage: Storage) -> Result<Vec<Vec<Boot
 
 /// The part of the image that ours reads from its partition, in percent: what a throttled device has served.
 fn used_percent(all: &[Peer], measured: &[(Storage, Vec<Vec<Boot>>)]) -> Option<f64> {
-    let index = all.iter().position(|peer| peer.name == "ours, partition")?;
+    let index = all.iter().position(|peer| peer.name == OURS)?;
     let served = measured.iter().find_map(|(_, boots)| boots.get(index)?.first()?.served.as_ref())?;
     let found = imagegen::disk::list(&all.get(index)?.disk).ok()?;
     let image = found.iter().find(|partition| partition.name == crate::place::PARTNAME)?;
