@@ -281,10 +281,7 @@ mod tests {
         assert!(
             say(&[(5.0, 30.0), (20.0, 10.0), (100.0, -30.0)]).starts_with("ahead up to 40 % used, by 30.0 ms at 5 %")
         );
-        assert!(
-            say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 12 % used")
-                || say(&[(5.0, -1.0), (20.0, 1.0)]).starts_with("behind up to 13 % used")
-        );
+        assert!(say(&[(5.0, -1.0), (25.0, 1.0)]).starts_with("behind up to 15 % used"));
         assert!(say(&[(5.0, 1.0), (100.0, 2.0)]).starts_with("ahead at every"));
         assert!(say(&[(5.0, -1.0), (100.0, -2.0)]).starts_with("BEHIND at every"));
         assert!(crossing(&[]).is_none());
@@ -300,6 +297,6 @@ mod tests {
             ["SD card, 8 MB: ahead at every share measured, by 310.0 ms at 5 % and 310.0 ms at 5 %"]
         );
         let text = table(&cells, STORAGES[2]).to_string();
-        assert!(text.contains("| 410.0 |") && text.contains("ours"), "{text}");
+        assert!(text.contains(" 410.0 | ours "), "{text}");
     }
 }
