@@ -18,7 +18,9 @@ const DASHES: [&str; 3] = ["", "7 3", "2 3"];
 pub fn draw(cells: &[Cell]) -> String {
     let [sizes, shares] = axes(cells);
     let width = MARGIN[0] * 0.4 + shares.len().max(2) as f64 * (PANEL[0] + MARGIN[0]);
-    let height = HEAD + STORAGES.len() as f64 * (PANEL[1] + MARGIN[1]) + 8.0;
+    let of_storage = |name: &str| cells.iter().any(|cell| cell.marker == super::sweep::MARKER && cell.storage == name);
+    let measured: Vec<_> = STORAGES.iter().filter(|storage| of_storage(storage.name)).collect();
+    let height = HEAD + measured.len() as f64 * (PANEL[1] + MARGIN[1]) + 8.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <title>From the kernel's start to the work's end, loading the initramfs included, by size of the content</title>\n\
@@ -34,7 +36,7 @@ pub fn draw(cells: &[Cell]) -> String {
     svg += "<text class=\"q\" x=\"12\" y=\"37\">kernel start to work done; loading the initramfs at the storage's rate is computed and included</text>\n";
     let names = names(cells);
     legend(&mut svg, &names);
-    for (row, storage) in STORAGES.iter().enumerate() {
+    for (row, storage) in measured.iter().enumerate() {
         let here: Vec<&Cell> =
             cells.iter().filter(|cell| sizes.contains(&cell.content_mb) && cell.storage == storage.name).collect();
         let worked: Vec<&Cell> = here.into_iter().filter(|cell| cell.marker == super::sweep::MARKER).collect();
@@ -128,7 +130,7 @@ fn line(svg: &mut String, index: usize, points: &[[f64; 2]]) {
     let _ = writeln!(svg, "<path d=\"M{}\" {}/>", path.join("L"), style(index));
 }
 
-/// A dot below each size where another than ours is first.
+/// Says in the panel at which sizes another than ours is first.
 fn first(svg: &mut String, cells: &[Cell], (storage, share): (&str, f64), sizes: &[f64]) {
     let behind: Vec<String> = sizes
         .iter()
@@ -140,8 +142,7 @@ fn first(svg: &mut String, cells: &[Cell], (storage, share): (&str, f64), sizes:
     if !behind.is_empty() {
         let _ = writeln!(
             svg,
-            "<text class=\"t\" x=\"{}\" y=\"-6\" text-anchor=\"end\" font-weight=\"bold\">behind at {}</text>",
-            PANEL[0],
+            "<text class=\"t\" x=\"6\" y=\"15\" font-weight=\"bold\">behind at {} MB</text>",
             behind.join(", ")
         );
     }
@@ -164,7 +165,7 @@ mod tests {
         let svg = draw(&cells);
         // Two lines in each of six panels, and the legend.
         assert_eq!(svg.matches("stroke-width").count(), 14);
-        assert_eq!(svg.matches("behind at 8, 32").count(), 3);
+        assert_eq!(svg.matches("behind at 8, 32 MB").count(), 3);
         assert!(!svg.contains("NaN") && !svg.contains("inf") && svg.ends_with("</svg>\n"));
     }
 
