@@ -6,9 +6,9 @@ export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
-.PHONY: demo test unit boot fault soak bench fuzz bootstrap imagegen setup-test setup-demo setup-fuzz lint clean
+.PHONY: demo test unit boot fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
 
-setup-test setup-demo setup-fuzz: setup-%:
+setup-test setup-demo setup-fuzz setup-bench: setup-%:
 	@tests/setup/apt.sh $*
 
 bootstrap: $(PROGRAMS)
@@ -53,6 +53,12 @@ soak: setup-test bootstrap
 bench: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@cargo run --release --locked --quiet --package tests --bin bench
+
+# The same content booted by ours and by every other way, side by side; writes target/peers.json and target/peers.svg. About
+# an hour on an idle machine, and ten minutes more the first time, for the Debian that is booted.
+bench-peers: setup-test setup-bench bootstrap imagegen
+	@tests/setup/kernels.sh > /dev/null
+	@cargo run --release --locked --quiet --package tests --bin peers
 
 unit boot: bootstrap imagegen
 	@tests/setup/run.sh $@

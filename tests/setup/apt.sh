@@ -1,14 +1,15 @@
 #!/bin/sh
 # Installs what a list needs and this machine lacks; says what and why first. With all of it there, needs no network.
 #
-#   apt.sh demo|test|fuzz
+#   apt.sh demo|test|fuzz|bench
 set -eu
 case ${1:-} in
     demo) list=demo ;;
     test) list=test ;;
     fuzz) list=fuzz ;;
+    bench) list=bench ;;
     *)
-        echo "usage: apt.sh demo|test|fuzz" >&2
+        echo "usage: apt.sh demo|test|fuzz|bench" >&2
         exit 2
         ;;
 esac
@@ -16,11 +17,11 @@ esac
 # LISTS PACKAGE WHY, one package a line.
 packages() {
     cat << 'LIST'
-demo,test qemu-system-arm boots the ARM boards
+demo,test,bench qemu-system-arm boots the ARM boards
 test qemu-system-x86 boots the x86-64 board
 demo,test erofs-utils mkfs.erofs writes the image
 demo,test kmod depmod indexes a kernel's modules
-demo,test fakeroot device nodes in an image without root
+demo,test,bench fakeroot device nodes in an image without root
 demo,test rustc-web compiles bootstrap for every architecture
 demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
@@ -32,12 +33,12 @@ test cryptsetup-bin veritysetup writes error correction, and is the reference of
 test fsverity reference of the tests
 test openssl signs images
 test cpio reads the reference initramfs, and packs a Debian tree
-test zstd reference of the tests and of the comparison
-test lz4 reference of the tests
+test,bench zstd reference of the tests and of the comparison
+test,bench lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source
 test bzip2 reference of the tests
-test e2fsprogs file systems that a device is known by
+test,bench e2fsprogs file systems that a device is known by
 test dosfstools for the same
 test f2fs-tools for the same
 test xfsprogs for the same

@@ -9,6 +9,7 @@ pub mod cpio;
 pub mod demo;
 pub mod image;
 pub mod kernel;
+pub mod peers;
 pub mod place;
 pub mod report;
 pub mod systemd;

@@ -7,11 +7,13 @@
 //! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=keep` leaves a file for the
 //! next boot; `guest=protect` turns fs-verity on and ends; `guest=work` runs the shell script `/work` first, which ends by starting
 //! this program with the argument `done`; `guest=hang` never ends; `guest=silent` sends no report;
-//! `guest=removal` waits until a disk has gone, then goes on.
+//! `guest=removal` waits until a disk has gone, then goes on; `guest=pass` marks the start and becomes systemd. With the arguments
+//! `mark NAME` it marks the moment and ends.
 #![no_std]
 #![no_main]
 
 mod content;
+mod mark;
 mod place;
 mod port;
 mod protect;
@@ -31,7 +33,17 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
     let memory = rustix::system::sysinfo();
     let free_kib = u64::from(memory.freeram) * u64::from(memory.mem_unit) / 1024;
     let is_done = has(arguments, b"done");
-    announce(first_ns, if is_done { "content done" } else { "first instruction" });
+    if has(arguments, b"mark") {
+        let name = arguments.last().and_then(|name| core::str::from_utf8(name).ok());
+        mark::write(first_ns, name.unwrap_or("without-name"));
+        start::exit();
+    }
+    if has(environment, b"guest=pass") {
+        mark::write(first_ns, "pid1");
+        start::execute(c"/usr/lib/systemd/systemd", c"--system");
+        end("no systemd");
+    }
+    announce(first_ns, format_args!("{}", if is_done { "content done" } else { "first instruction" }));
     // A word that the kernel does not know is a variable of the environment: no proc has to be mounted to see it.
     if !is_done && has(environment, b"guest=work") {
         start::execute(c"/bin/sh", c"/work");
@@ -94,7 +106,7 @@ fn has(mut strings: Strings, wanted: &[u8]) -> bool {
 
 /// Writes the first line of all to the kernel's log: when this program's first instruction ran, what that was, and how long ago. The
 /// log is opened before the clock is read again, so that the line's own stamp less that time is the first instruction.
-fn announce(first_ns: u64, what: &str) {
+fn announce(first_ns: u64, what: core::fmt::Arguments<'_>) {
     let kmsg = kmsg(OFlags::WRONLY);
     let now_ns = start::monotonic_ns();
     let ago_ns = now_ns.saturating_sub(first_ns);

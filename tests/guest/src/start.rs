@@ -78,3 +78,17 @@ pub fn execute(path: &core::ffi::CStr, argument: &core::ffi::CStr) {
             inlateout("r0") path => _, in("r1") arguments, in("r2") environment, options(nostack));
     }
 }
+
+/// Ends this program with success.
+pub fn exit() -> ! {
+    // SAFETY: exit_group(2) takes a number and does not return.
+    unsafe {
+        #[cfg(target_arch = "aarch64")]
+        asm!("svc #0", in("x8") 94, in("x0") 0, options(noreturn, nostack));
+        #[cfg(target_arch = "x86_64")]
+        asm!("syscall", in("rax") 231, in("rdi") 0, options(noreturn, nostack));
+        // r7 may be the frame pointer and cannot be an operand; it is not needed any more.
+        #[cfg(target_arch = "arm")]
+        asm!("mov r7, #248", "svc #0", in("r0") 0, options(noreturn, nostack));
+    }
+}

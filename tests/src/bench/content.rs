@@ -40,6 +40,15 @@ impl Content {
     /// # Errors
     /// If it does not build.
     pub fn nothing() -> Result<Self> {
+        let made = Self::least()?;
+        Ok(Content { parts: made.into_iter().map(|entry| (entry.path.clone(), Part::Made(entry))).collect() })
+    }
+
+    /// What that is, member by member.
+    ///
+    /// # Errors
+    /// If the guest does not build.
+    pub fn least() -> Result<Vec<Entry>> {
         let init = std::fs::read(program("guest", "aarch64")?)?;
         let mut made = vec![
             Entry::file("init", 0o755, init),
@@ -47,7 +56,7 @@ impl Content {
             Entry::device("dev/kmsg", 0o600, 1, 11),
         ];
         made.extend(["dev", "proc", "run", "sys", "tmp"].map(Entry::folder));
-        Ok(Content { parts: made.into_iter().map(|entry| (entry.path.clone(), Part::Made(entry))).collect() })
+        Ok(made)
     }
 
     /// Debian's tree, or about `limit` bytes of it: files picked by the checksum of their paths, so that a part is the

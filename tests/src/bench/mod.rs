@@ -2,17 +2,17 @@
 //! `-icount shift=0`), so their figures are the same on any host; what is timed on the host is only ever compared.
 
 mod boots;
-mod content;
+pub(crate) mod content;
 mod figures;
 mod flat;
 mod gate;
-mod machine;
+pub(crate) mod machine;
 mod modules;
-mod sample;
+pub(crate) mod sample;
 mod sources;
 mod speed;
 mod steps;
-mod table;
+pub(crate) mod table;
 
 use crate::Result;
 use crate::kernel::{Kernel, checkout, get};

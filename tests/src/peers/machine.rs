@@ -1,0 +1,221 @@
+//! A peer, the storage it boots from, and one boot of it, read off the console by the marks of the guest.
+
+use super::device::{Device, Limits, Served};
+use crate::Result;
+use crate::bench::sample::Sample;
+use imagegen::boot::console;
+use imagegen::boot::qemu::{Clock, End, Qemu};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A boot that is not over by then has failed. No figure depends on it.
+const DEADLINE: Duration = Duration::from_secs(900);
+
+/// Storage that everything lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Name in tables and files.
+    pub name: &'static str,
+    /// What it can do; as fast as QEMU goes if absent.
+    pub limits: Option<Limits>,
+}
+
+/// The three: QEMU's own, an eMMC, an SD card.
+pub const STORAGES: [Storage; 3] = [
+    Storage { name: "unlimited", limits: None },
+    Storage { name: "eMMC", limits: Some(Limits { bytes: 250_000_000, requests: 5000 }) },
+    Storage { name: "SD card", limits: Some(Limits { bytes: 20_000_000, requests: 500 }) },
+];
+
+impl Storage {
+    /// What makes the guest's clock go: instructions, unless the guest waits for a device with a speed of its own.
+    pub fn clock(self) -> Clock {
+        if self.limits.is_some() { Clock::Host } else { Clock::Instructions }
+    }
+
+    /// Milliseconds that a bootloader needs to read `bytes` in one piece: computed. QEMU itself loads them for nothing.
+    pub fn load_ms(self, bytes: u64) -> f64 {
+        self.limits.map_or(0.0, |limits| bytes as f64 / limits.bytes as f64 * 1e3)
+    }
+
+    /// What a table must say about it.
+    pub fn conditions(self) -> String {
+        match self.limits {
+            None => "storage as fast as QEMU goes, 1 instruction = 1 ns".to_owned(),
+            Some(Limits { bytes, requests }) => {
+                format!(
+                    "{}: {} MB/s, {requests} requests/s; clock: the host's, which emulates",
+                    self.name,
+                    bytes / 1_000_000
+                )
+            }
+        }
+    }
+}
+
+/// One of those that are compared.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Name in tables and files.
+    pub name: &'static str,
+    /// Whether it is one of ours.
+    pub ours: bool,
+    /// The machine, without its disk.
+    pub machine: Qemu,
+    /// The disk.
+    pub disk: PathBuf,
+    /// Bytes that the bootloader loads beside the kernel.
+    pub loaded: u64,
+    /// Bytes of memory that the kernel never has.
+    pub outside: u64,
+}
+
+/// A moment of a boot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Its name.
+    pub name: String,
+    /// Milliseconds of the kernel's clock.
+    pub at_ms: f64,
+    /// Bytes of memory that were in use and could not be reclaimed.
+    pub used: u64,
+    /// Bytes of memory that were not free: with the page cache.
+    pub not_free: u64,
+}
+
+/// One boot.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Its marks, in order.
+    pub marks: Vec<Mark>,
+    /// What was read from a throttled device.
+    pub served: Option<Served>,
+    /// How long the host worked on it.
+    pub took: Duration,
+}
+
+impl Boot {
+    /// The mark of a name.
+    pub fn mark(&self, name: &str) -> Option<&Mark> {
+        self.marks.iter().find(|mark| mark.name == name)
+    }
+}
+
+/// Boots `peer` once, until the guest has made the mark `last`.
+///
+/// # Errors
+/// If it did not; the error shows the console.
+pub fn boot(peer: &Peer, storage: Storage, last: &str) -> Result<Boot> {
+    let folder = tempfile::tempdir()?;
+    let socket = folder.path().join("disk");
+    let device = storage.limits.map(|limits| Device::start(&peer.disk, limits, &socket)).transpose()?;
+    let mut machine = Qemu { clock: storage.clock(), ..peer.machine.clone() };
+    machine.extra.extend(disk_arguments(&peer.disk, device.is_some().then_some(socket.as_path())));
+    let start = Instant::now();
+    let mut bytes: Vec<u8> = Vec::new();
+    let watched = machine.start().and_then(|mut running| {
+        running.watch(Some(start + DEADLINE), &mut |new| {
+            bytes.extend_from_slice(new);
+            !is_over(&bytes, last)
+        })
+    });
+    let took = start.elapsed();
+    let served = device.map(Device::end).transpose()?;
+    let (end, text) = (watched?, String::from_utf8_lossy(&bytes));
+    let marks = parse(&text);
+    if end == End::Stopped && marks.iter().any(|mark| mark.name == last) && !text.contains("DAX unsupported") {
+        return Ok(Boot { marks, served, took });
+    }
+    Err(format!("{} on {}: no mark {last} ({end:?}); console:\n{text}", peer.name, storage.name).into())
+}
+
+/// QEMU's arguments for the disk: what is written is forgotten.
+fn disk_arguments(disk: &Path, socket: Option<&Path>) -> [OsString; 4] {
+    let (start, path) = match socket {
+        Some(socket) => {
+            ("if=none,id=storage,format=raw,file.driver=nbd,file.server.type=unix,file.server.path=", socket)
+        }
+        None => ("if=none,id=storage,format=raw,snapshot=on,file=", disk),
+    };
+    // In an option a comma is written twice.
+    let drive = format!("{start}{}", path.to_string_lossy().replace(',', ",,"));
+    ["-drive".into(), drive.into(), "-device".into(), "virtio-blk-device,drive=storage".into()]
+}
+
+/// Whether the console has the lines of the mark `last`, or the kernel has given up. It is looked at from its end: the watcher
+/// brings 4096 bytes at most.
+fn is_over(bytes: &[u8], last: &str) -> bool {
+    let recent = bytes.get(bytes.len().saturating_sub(8192)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(recent);
+    let marked = text.split_once(&format!("guest: mark {last} ")).is_some_and(|(_, rest)| rest.contains(" KiB\r\n"));
+    marked || text.contains("end Kernel panic") || text.contains("You are in emergency mode")
+}
+
+/// The marks on a console; lines that are no marks are passed over.
+fn parse(text: &str) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for line in text.lines() {
+        if let (Some(at_us), Some((name, ago_ns))) = (console::parse(line).at_us, mark_line(line)) {
+            let at_ms = at_us as f64 / 1e3 - ago_ns / 1e6;
+            marks.push(Mark { name: name.to_owned(), at_ms, used: 0, not_free: 0 });
+        }
+        if let (Some(mark), Some([total, free, available])) = (marks.last_mut(), memory_line(line)) {
+            (mark.used, mark.not_free) = (total.saturating_sub(available) * 1024, total.saturating_sub(free) * 1024);
+        }
+    }
+    marks
+}
+
+fn mark_line(line: &str) -> Option<(&str, f64)> {
+    let (_, rest) = line.split_once("guest: mark ")?;
+    let mut words = rest.split(' ');
+    Some((words.next()?, words.next()?.parse().ok()?))
+}
+
+fn memory_line(line: &str) -> Option<[u64; 3]> {
+    let (_, rest) = line.split_once("guest: memory ")?;
+    let mut numbers = rest.split(' ').map_while(|word| word.parse().ok());
+    Some([numbers.next()?, numbers.next()?, numbers.next()?])
+}
+
+/// A value of the mark `name` in every boot.
+pub fn sample(boots: &[Boot], name: &str, value: impl Fn(&Mark) -> f64) -> Option<Sample> {
+    let values = boots.iter().map(|boot| boot.mark(name).map(&value)).collect::<Option<Vec<_>>>()?;
+    (!values.is_empty()).then(|| Sample::new(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str = "[    0.041000] guest: mark pid1 250000 ns ago at 31000000\r\n\
+        [    0.041500] guest: memory 2000 1500 1900 KiB\r\n\
+        peers login: [    3.000000] guest: mark multi-user 1000000 ns ago at 2999000000\r\n\
+        [    3.001500] guest: memory 2000 1000 1200 KiB\r\n";
+
+    #[test]
+    fn marks_have_times_and_memory() {
+        let marks = parse(CONSOLE);
+        let expected = [("pid1", 40.75, 100, 500), ("multi-user", 2999.0, 800, 1000)];
+        assert_eq!(marks.len(), 2);
+        for (mark, (name, at_ms, used, not_free)) in marks.iter().zip(expected) {
+            assert_eq!((mark.name.as_str(), mark.used, mark.not_free), (name, used * 1024, not_free * 1024));
+            assert!((mark.at_ms - at_ms).abs() < 1e-9, "{mark:?}");
+        }
+    }
+
+    #[test]
+    fn a_boot_is_over_with_the_last_marks_memory_or_a_panic() {
+        assert!(is_over(CONSOLE.as_bytes(), "multi-user") && !is_over(CONSOLE.as_bytes(), "initrd-done"));
+        let cut = CONSOLE.rfind('[').unwrap();
+        assert!(!is_over(&CONSOLE.as_bytes()[..cut], "multi-user"));
+        assert!(is_over(b"[ 1.0] ---[ end Kernel panic - not syncing: x ]---", "multi-user"));
+    }
+
+    #[test]
+    fn loading_takes_what_the_rate_says() {
+        let [unlimited, emmc, card] = STORAGES;
+        assert_eq!((unlimited.load_ms(1 << 30), emmc.load_ms(250_000), card.load_ms(20_000_000)), (0.0, 1.0, 1000.0));
+    }
+}
