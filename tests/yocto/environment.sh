@@ -21,7 +21,7 @@ locale -a | grep -qix en_US.utf8 || fail "bitbake wants the locale en_US.UTF-8" 
 mkdir -p "$work/bin" "$work/downloads"
 ln -sf /usr/bin/rustc "$work/bin/rustc"
 ln -sf "$(rustup which cargo 2> /dev/null || command -v cargo)" "$work/bin/cargo"
-ln -sf "$(command -v python3)" "$work/bin/nativepython3"
+ln -sf "$(python3 -c "import sys; print(sys.executable)")" "$work/bin/nativepython3"
 PATH=$work/bin:$PATH
 library=$("$here/tests/setup/debian.sh" bookworm-security arm64 libstd-rust-web-dev)/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib
 busybox=$("$here/tests/setup/debian.sh" bookworm arm64 busybox-static)/bin/busybox

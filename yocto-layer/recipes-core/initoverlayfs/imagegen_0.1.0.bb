@@ -14,8 +14,7 @@ do_install() {
 }
 
 FILES:${PN} += "${datadir}/initoverlayfs"
-# On a board: `install` and `verify` need neither; `build` needs mkfs.erofs.
+# On a board `install` and `verify` do without; `build` needs mkfs.erofs.
 RRECOMMENDS:${PN}:class-target += "erofs-utils"
-RDEPENDS:${PN}:class-native += "erofs-utils-native"
 
 BBCLASSEXTEND = "native nativesdk"
