@@ -51,6 +51,7 @@ test bison for the same
 test bc for the same
 test libssl-dev for the same
 test busybox-static the shell of a system that replaces images
+test python3-venv runs the Yocto class and the linter of its recipes
 test u-boot-qemu the bootloader that counts tries
 test u-boot-tools mkimage makes what it boots
 LIST

@@ -43,9 +43,10 @@ done
 fresh() {
     rm -rf "$work/$1/conf"
     export BITBAKEDIR=$BITBAKE
-    set --  "$work/$1"
+    set +u
     # shellcheck disable=SC1091
-    . "$OECORE/oe-init-build-env" "$1" > /dev/null
+    . "$OECORE/oe-init-build-env" "$work/$1" > /dev/null
+    set -u
     # As root, oe-core's checks of the host refuse to go on; this file is found before theirs.
     [ "$(id -u)" != 0 ] || : > conf/sanity.conf
     cat > conf/local.conf << CONF

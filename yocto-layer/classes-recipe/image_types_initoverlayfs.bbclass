@@ -83,34 +83,34 @@ python initoverlayfs_write_board() {
 }
 
 IMAGE_CMD:initoverlayfs () {
-	work=${INITOVERLAYFS_WORK}
-	name=${IMAGE_NAME}.initoverlayfs
-	modules="${INITOVERLAYFS_MODULES}"
-	if [ "$modules" = auto ]; then
-		modules=$(find ${IMAGE_ROOTFS}${nonarch_base_libdir}/modules -mindepth 2 -maxdepth 2 -name modules.dep 2> /dev/null || true)
-		case "$modules" in
-		*.dep*.dep) bbfatal "more than one kernel's modules in the image: name a folder in INITOVERLAYFS_MODULES" ;;
-		esac
-		modules=${modules%/modules.dep}
-	fi
-	export INITOVERLAYFS_BOARDS=${STAGING_DATADIR_NATIVE}/initoverlayfs/board-configs
-	# Where pseudo keeps owners and device nodes.
-	export TMPDIR=$work
-	set -- --from ${IMAGE_ROOTFS} --bootstrap ${RECIPE_SYSROOT}${nonarch_libdir}/initoverlayfs ${INITOVERLAYFS_BUILD_ARGS}
-	if [ -n "$modules" ]; then
-		set -- "$@" --modules "$modules"
-	fi
-	imagegen build "$(cat $work/board)" "$@" --out $work/out
-	if [ -n "${INITOVERLAYFS_KEY}" ]; then
-		imagegen sign $work/out --key '${INITOVERLAYFS_KEY}' --certificate '${INITOVERLAYFS_CERTIFICATE}' ${INITOVERLAYFS_SIGN_ARGS}
-		imagegen verify $work/out --certificate '${INITOVERLAYFS_CERTIFICATE}'
-	fi
-	chmod -R u=rwX,go=rX $work/out
-	rm -rf ${IMGDEPLOYDIR}/$name.d
-	mv $work/out ${IMGDEPLOYDIR}/$name.d
-	ln -sfn $name.d/initoverlayfs.erofs ${IMGDEPLOYDIR}/$name
-	ln -sfn $name.d/initramfs.img ${IMGDEPLOYDIR}/$name.initramfs
-	ln -sfn $name.d/manifest.json ${IMGDEPLOYDIR}/$name.json
+    work=${INITOVERLAYFS_WORK}
+    name=${IMAGE_NAME}.initoverlayfs
+    modules="${INITOVERLAYFS_MODULES}"
+    if [ "$modules" = auto ]; then
+        modules=$(find ${IMAGE_ROOTFS}${nonarch_base_libdir}/modules -mindepth 2 -maxdepth 2 -name modules.dep 2> /dev/null || true)
+        case "$modules" in
+        *.dep*.dep) bbfatal "more than one kernel's modules in the image: name a folder in INITOVERLAYFS_MODULES" ;;
+        esac
+        modules=${modules%/modules.dep}
+    fi
+    export INITOVERLAYFS_BOARDS=${STAGING_DATADIR_NATIVE}/initoverlayfs/board-configs
+    # Where pseudo keeps owners and device nodes.
+    export TMPDIR=$work
+    set -- --from ${IMAGE_ROOTFS} --bootstrap ${RECIPE_SYSROOT}${nonarch_libdir}/initoverlayfs ${INITOVERLAYFS_BUILD_ARGS}
+    if [ -n "$modules" ]; then
+        set -- "$@" --modules "$modules"
+    fi
+    imagegen build "$(cat $work/board)" "$@" --out $work/out
+    if [ -n "${INITOVERLAYFS_KEY}" ]; then
+        imagegen sign $work/out --key '${INITOVERLAYFS_KEY}' --certificate '${INITOVERLAYFS_CERTIFICATE}' ${INITOVERLAYFS_SIGN_ARGS}
+        imagegen verify $work/out --certificate '${INITOVERLAYFS_CERTIFICATE}'
+    fi
+    chmod -R u=rwX,go=rX $work/out
+    rm -rf ${IMGDEPLOYDIR}/$name.d
+    mv $work/out ${IMGDEPLOYDIR}/$name.d
+    ln -sfn $name.d/initoverlayfs.erofs ${IMGDEPLOYDIR}/$name
+    ln -sfn $name.d/initramfs.img ${IMGDEPLOYDIR}/$name.initramfs
+    ln -sfn $name.d/manifest.json ${IMGDEPLOYDIR}/$name.json
 }
 
 do_image_initoverlayfs[prefuncs] += "initoverlayfs_check initoverlayfs_write_board"

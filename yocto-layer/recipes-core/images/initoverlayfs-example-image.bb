@@ -11,6 +11,8 @@ IMAGE_FSTYPES = "initoverlayfs wic"
 inherit core-image
 
 # The disk of files/wic/initoverlayfs.wks.in holds what the type has made.
-IMAGE_TYPEDEP:wic += "initoverlayfs"
+IMAGE_TYPEDEP:wic = "initoverlayfs"
 WKS_FILE = "initoverlayfs.wks.in"
 WKS_FILE_DEPENDS = "dosfstools-native mtools-native"
+IMAGE_BOOT_FILES = "${KERNEL_IMAGETYPE} ${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.initoverlayfs.initramfs;initramfs.img"
+do_image_wic[depends] += "virtual/kernel:do_deploy"

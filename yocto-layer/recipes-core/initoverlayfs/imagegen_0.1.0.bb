@@ -8,13 +8,13 @@ require initoverlayfs.inc
 CARGO_BUILD_FLAGS:append = " --package imagegen --bin imagegen"
 
 do_install() {
-	install -d ${D}${bindir} ${D}${datadir}/initoverlayfs/board-configs
-	install -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/imagegen ${D}${bindir}/
-	install -m 0644 ${S}/board-configs/*.toml ${D}${datadir}/initoverlayfs/board-configs/
+    install -d ${D}${bindir} ${D}${datadir}/initoverlayfs/board-configs
+    install -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/imagegen ${D}${bindir}/
+    install -m 0644 ${S}/board-configs/*.toml ${D}${datadir}/initoverlayfs/board-configs/
 }
 
 FILES:${PN} += "${datadir}/initoverlayfs"
 # On a board `install` and `verify` do without; `build` needs mkfs.erofs.
-RRECOMMENDS:${PN}:class-target += "erofs-utils"
+RRECOMMENDS:${PN}:append:class-target = " erofs-utils"
 
 BBCLASSEXTEND = "native nativesdk"

@@ -21,21 +21,22 @@ export CARGO_PROFILE_BOOTSTRAP_STRIP = "false"
 INITOVERLAYFS_LINKER_FLAGS = "-Clinker-flavor=ld -Clink-arg=-z -Clink-arg=noseparate-code"
 
 do_compile() {
-	flags=$(awk -v arch=${INITOVERLAYFS_ARCH} '$1 == "all" || $1 == arch { $1 = ""; printf "%s", $0 }' ${S}/bootstrap/rustflags)
-	RUSTFLAGS="${RUSTFLAGS} $flags ${INITOVERLAYFS_LINKER_FLAGS}"
-	export RUSTFLAGS
-	"${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap --no-default-features --features program
-	"${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap-full --features program
+    flags=$(awk -v arch=${INITOVERLAYFS_ARCH} '$1 == "all" || $1 == arch { $1 = ""; printf "%s", $0 }' ${S}/bootstrap/rustflags)
+    RUSTFLAGS="${RUSTFLAGS} $flags ${INITOVERLAYFS_LINKER_FLAGS}"
+    export RUSTFLAGS
+    "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap --no-default-features --features program
+    "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap-full --features program
 }
 
 do_install() {
-	install -d ${D}${nonarch_libdir}/initoverlayfs
-	for program in bootstrap bootstrap-full; do
-		install -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$program \
-			${D}${nonarch_libdir}/initoverlayfs/$program-${INITOVERLAYFS_ARCH}
-	done
+    install -d ${D}${nonarch_libdir}/initoverlayfs
+    for program in bootstrap bootstrap-full; do
+        # Nothing unwinds; the tables come with the compiler's own library.
+        ${OBJCOPY} --remove-section=.eh_frame ${B}/target/${CARGO_TARGET_SUBDIR}/$program \
+            ${D}${nonarch_libdir}/initoverlayfs/$program-${INITOVERLAYFS_ARCH}
+    done
 }
 
-FILES:${PN} = "${nonarch_libdir}/initoverlayfs"
+FILES:${PN} += "${nonarch_libdir}/initoverlayfs"
 # An image takes them from here; populate_sysroot strips them.
 SYSROOT_DIRS += "${nonarch_libdir}/initoverlayfs"

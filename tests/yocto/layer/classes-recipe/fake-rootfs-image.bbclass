@@ -17,8 +17,8 @@ IMGCLASSES = "image_types ${IMAGE_CLASSES} image_types_wic rootfs-postcommands"
 IMAGE_CLASSES:remove = "qemuboot"
 
 fakeroot do_rootfs() {
-	fake_rootfs
-	touch ${IMAGE_MANIFEST}
+    fake_rootfs
+    touch ${IMAGE_MANIFEST}
 }
 
 deltask do_populate_sdk

@@ -12,9 +12,9 @@ inherit deploy nopackages
 deltask do_populate_sysroot
 
 do_deploy() {
-	cp ${FIXTURE_KERNEL} ${DEPLOYDIR}/linux.bin
-	cp ${FIXTURE_KERNEL} ${DEPLOYDIR}/Image
-	printf none > ${DEPLOYDIR}/linux_comp
-	basename ${FIXTURE_MODULES} > ${DEPLOYDIR}/kernel-abiversion
+    cp ${FIXTURE_KERNEL} ${DEPLOYDIR}/linux.bin
+    cp ${FIXTURE_KERNEL} ${DEPLOYDIR}/Image
+    printf none > ${DEPLOYDIR}/linux_comp
+    basename ${FIXTURE_MODULES} > ${DEPLOYDIR}/kernel-abiversion
 }
 addtask deploy after do_compile before do_build
