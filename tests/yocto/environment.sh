@@ -52,6 +52,8 @@ fresh() {
     cat > conf/local.conf << CONF
 CONF_VERSION = "2"
 DL_DIR = "$work/downloads"
+# Shared, so that oe-selftest, which builds in a folder of its own, compiles nothing again.
+SSTATE_DIR = "$work/images/sstate-cache"
 OFFLINE_RUST_LIBRARY = "$library"
 FIXTURE_BUSYBOX = "$busybox"
 FIXTURE_KERNEL = "$(find "$kernel/boot" -name 'vmlinuz*')"
