@@ -8,7 +8,9 @@ The `bb` library of PyPI is bitbake's own parser and the code that runs its task
 import hashlib
 import json
 import os
+import logging
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,10 @@ import bb.build
 import bb.data
 import bb.parse
 import bb.siggen
+
+# What shell functions say goes to the log, and is of interest only if a check fails.
+logging.basicConfig(stream=sys.stderr)
+bb.build.verboseShellLogging = True
 
 HERE = Path(__file__).resolve().parents[2]
 LAYER = HERE / "yocto-layer"
@@ -131,8 +137,8 @@ def image(**variables):
         top = metadata.folder
         for name in ("rootfs/sbin", "rootfs/etc", "deploy", "native/initoverlayfs", "sysroot/usr/lib"):
             (top / name).mkdir(parents=True)
-        (top / "rootfs/sbin/init").write_text("#!/bin/sh\n")
-        (top / "rootfs/sbin/init").chmod(0o755)
+        # A static program of the board's architecture, which imagegen insists on.
+        shutil.copy(PROGRAMS / "bootstrap-aarch64", top / "rootfs/sbin/init")
         os.symlink(HERE / "board-configs", top / "native/initoverlayfs/board-configs")
         os.symlink(PROGRAMS, top / "sysroot/usr/lib/initoverlayfs")
         (top / "mini.bb").write_text("inherit image_types_initoverlayfs\n")
@@ -190,10 +196,10 @@ def image_signed():
     """Signed and verified, by variables alone; half of them is refused."""
     key, certificate = "@TOP@/key.pem", "@TOP@/key.crt"
     manifest = image(INITOVERLAYFS_VERITY="signature", INITOVERLAYFS_KEY=key, INITOVERLAYFS_CERTIFICATE=certificate)
-    expect("signature" in json.dumps(manifest), "the manifest does not know the signature")
+    expect("signed" in "\n".join(manifest["plan"]), f"the plan wants no signature: {manifest['plan']}")
     try:
         image(INITOVERLAYFS_VERITY="signature", INITOVERLAYFS_KEY=key)
-    except (bb.build.FuncFailed, bb.BBHandledException, SystemExit):
+    except bb.BBHandledException:
         return
     sys.exit("check.py: a key without a certificate was taken")
 
