@@ -73,13 +73,17 @@ def main(library, cases, deploy, image):
     sys.path[:0] = [library, str(Path(os.environ["BITBAKE"]) / "lib")]
     spec = importlib.util.spec_from_file_location("cases", cases)
     module = importlib.util.module_from_spec(spec)
+    # oeqa asks for the file of a case.
+    sys.modules["cases"] = module
     spec.loader.exec_module(module)
     console = Console(qemu(Path(deploy), image))
-    context = types.SimpleNamespace(td={"IMAGE_FSTYPES": "initoverlayfs"}, target=console)
-    module.InitoverlayfsTest.tc = context
+    # As testimage's loader sets them.
+    module.InitoverlayfsTest.target = console
+    module.InitoverlayfsTest.td = {"IMAGE_FSTYPES": "initoverlayfs"}
+    module.InitoverlayfsTest.tc = types.SimpleNamespace(target=console, td=module.InitoverlayfsTest.td)
     suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.InitoverlayfsTest)
     result = unittest.TextTestRunner(stream=sys.stdout, verbosity=2).run(suite)
-    print("\n".join(line for line in console.seen if "initoverlayfs: " in line))
+    print("\n".join(line for line in dict.fromkeys(console.seen) if line.startswith("[") and "initoverlayfs: " in line))
     if console.close() != 0 or not result.wasSuccessful() or result.skipped:
         sys.exit("boot.py: the image did not boot as it should")
 

@@ -101,13 +101,19 @@ IMAGE_CMD:initoverlayfs () {
         set -- "$@" --modules "$modules"
     fi
     imagegen build "$(cat $work/board)" "$@" --out $work/out
+    # Copied, not moved, and removed where pseudo sees it: it takes an inode it has seen before for the old file, and aborts.
+    folder=${IMGDEPLOYDIR}/$name.d
+    rm -rf $folder
+    cp -r --sparse=always $work/out $folder
+    rm -rf $work/out
+    export TMPDIR=${T}
     if [ -n "${INITOVERLAYFS_KEY}" ]; then
-        imagegen sign $work/out --key '${INITOVERLAYFS_KEY}' --certificate '${INITOVERLAYFS_CERTIFICATE}' ${INITOVERLAYFS_SIGN_ARGS}
-        imagegen verify $work/out --certificate '${INITOVERLAYFS_CERTIFICATE}'
+        # A folder is exchanged for another, which pseudo cannot; owners matter no more.
+        PSEUDO_UNLOAD=1 imagegen sign $folder --key '${INITOVERLAYFS_KEY}' --certificate '${INITOVERLAYFS_CERTIFICATE}' \
+            ${INITOVERLAYFS_SIGN_ARGS}
+        PSEUDO_UNLOAD=1 imagegen verify $folder --certificate '${INITOVERLAYFS_CERTIFICATE}'
     fi
-    chmod -R u=rwX,go=rX $work/out
-    rm -rf ${IMGDEPLOYDIR}/$name.d
-    mv $work/out ${IMGDEPLOYDIR}/$name.d
+    chmod -R u=rwX,go=rX $folder
     ln -sfn $name.d/initoverlayfs.erofs ${IMGDEPLOYDIR}/$name
     ln -sfn $name.d/initramfs.img ${IMGDEPLOYDIR}/$name.initramfs
     ln -sfn $name.d/manifest.json ${IMGDEPLOYDIR}/$name.json

@@ -18,10 +18,12 @@ BUILD_DIR = "bootstrap"
 export CARGO_PROFILE_BOOTSTRAP_STRIP = "false"
 
 # -z noseparate-code is GNU ld's word for ld.lld's --no-rosegment.
-INITOVERLAYFS_LINKER_FLAGS = "-Clinker-flavor=ld -Clink-arg=-z -Clink-arg=noseparate-code"
+INITOVERLAYFS_LINKER_FLAGS = "-Clinker-flavor=ld -Clink-arg=-z -Clink-arg=noseparate-code -Clink-arg=-T -Clink-arg=${B}/discard.ld"
 
 do_compile() {
     flags=$(awk -v arch=${INITOVERLAYFS_ARCH} '$1 == "all" || $1 == arch { $1 = ""; printf "%s", $0 }' ${S}/bootstrap/rustflags)
+    # Nothing unwinds: the tables come with the library that the compiler brings, 5 KiB of them.
+    echo 'SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .text;' > ${B}/discard.ld
     RUSTFLAGS="${RUSTFLAGS} $flags ${INITOVERLAYFS_LINKER_FLAGS}"
     export RUSTFLAGS
     "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap --no-default-features --features program
@@ -31,8 +33,7 @@ do_compile() {
 do_install() {
     install -d ${D}${nonarch_libdir}/initoverlayfs
     for program in bootstrap bootstrap-full; do
-        # Nothing unwinds; the tables come with the compiler's own library.
-        ${OBJCOPY} --remove-section=.eh_frame ${B}/target/${CARGO_TARGET_SUBDIR}/$program \
+        install -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$program \
             ${D}${nonarch_libdir}/initoverlayfs/$program-${INITOVERLAYFS_ARCH}
     done
 }
