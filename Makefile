@@ -6,7 +6,7 @@ export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
-.PHONY: demo test unit boot fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
+.PHONY: demo test unit boot yocto fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
 
 setup-test setup-demo setup-fuzz setup-bench: setup-%:
 	@tests/setup/apt.sh $*
@@ -32,11 +32,11 @@ demo: setup-demo
 	@tests/setup/program.sh guest aarch64 > /dev/null
 	@target/release/demo
 
-# All tests: pure logic on the host, boots of real kernels, every failure once.
+# All tests: pure logic on the host, boots of real kernels, every failure once, the Yocto layer.
 test: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/labgrid.sh > /dev/null
-	@tests/setup/run.sh unit boot fault
+	@tests/setup/run.sh unit boot fault yocto
 
 # Every failure with every kernel and source it makes sense for, into target/fault.json, and 200 power cuts during an
 # installation; an hour or more on two cores.
@@ -60,7 +60,7 @@ bench-peers: setup-test setup-bench bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@cargo run --release --locked --quiet --package tests --bin peers
 
-unit boot: bootstrap imagegen
+unit boot yocto: bootstrap imagegen
 	@tests/setup/run.sh $@
 
 # Any bytes at every parser, FUZZ_SECONDS (60) each; what a run learns stays in tests/fuzz/target.

@@ -96,18 +96,17 @@ impl Staging {
         }
         sync(&self.path)?;
         check_target(&self.target)?;
-        let flags = if fs::symlink_metadata(&self.target).is_ok() {
-            RenameFlags::RENAME_EXCHANGE
+        if fs::symlink_metadata(&self.target).is_ok() {
+            renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, RenameFlags::RENAME_EXCHANGE)
+                .map_err(|errno| Error::io("replace", &self.target)(errno.into()))?;
         } else {
-            RenameFlags::RENAME_NOREPLACE
-        };
-        renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, flags)
-            .map_err(|errno| Error::io("replace", &self.target)(errno.into()))?;
-        if flags == RenameFlags::RENAME_NOREPLACE
-            && let Some(folder) = self.folder.take()
-        {
-            // It lies under its final name now: there is nothing left to remove.
-            let _ = folder.keep();
+            // No flag, which pseudo (Yocto's fakeroot) answers with ENOSYS: over a folder that has appeared meanwhile
+            // rename(2) goes only if it is empty, over anything else never.
+            fs::rename(&self.path, &self.target).map_err(Error::io("replace", &self.target))?;
+            if let Some(folder) = self.folder.take() {
+                // It lies under its final name now: there is nothing left to remove.
+                let _ = folder.keep();
+            }
         }
         self.target.parent().map_or(Ok(()), sync)
     }

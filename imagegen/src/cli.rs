@@ -44,8 +44,8 @@ pub enum Command {
         /// What to build from.
         #[command(flatten)]
         source: Source,
-        /// Bootstrap program [default: bootstrap-ARCH beside imagegen, or installed].
-        #[arg(long, value_name = "FILE")]
+        /// Bootstrap program, or folder with bootstrap-ARCH [default: beside imagegen, or installed].
+        #[arg(long, value_name = "PATH")]
         bootstrap: Option<PathBuf>,
         /// Kernel to put beside the images, for `boot`.
         #[arg(long, value_name = "FILE")]

@@ -1,15 +1,16 @@
 #!/bin/sh
 # Installs what a list needs and this machine lacks; says what and why first. With all of it there, needs no network.
 #
-#   apt.sh demo|test|fuzz|bench
+#   apt.sh demo|test|fuzz|bench|yocto
 set -eu
 case ${1:-} in
     demo) list=demo ;;
     test) list=test ;;
     fuzz) list=fuzz ;;
     bench) list=bench ;;
+    yocto) list=yocto ;;
     *)
-        echo "usage: apt.sh demo|test|fuzz|bench" >&2
+        echo "usage: apt.sh demo|test|fuzz|bench|yocto" >&2
         exit 2
         ;;
 esac
@@ -17,12 +18,12 @@ esac
 # LISTS PACKAGE WHY, one package a line.
 packages() {
     cat << 'LIST'
-demo,test,bench qemu-system-arm boots the ARM boards
+demo,test,bench,yocto qemu-system-arm boots the ARM boards
 test qemu-system-x86 boots the x86-64 board
-demo,test erofs-utils mkfs.erofs writes the image
-demo,test kmod depmod indexes a kernel's modules
+demo,test,yocto erofs-utils mkfs.erofs writes the image
+demo,test,yocto kmod depmod indexes a kernel's modules
 demo,test,bench fakeroot device nodes in an image without root
-demo,test rustc-web compiles bootstrap for every architecture
+demo,test,yocto rustc-web compiles bootstrap for every architecture
 demo,test rust-web-src source of Rust's core library, for the same
 demo,test lld links bootstrap without a cross gcc
 demo,test,fuzz ca-certificates lets cargo fetch crates
@@ -31,21 +32,21 @@ demo,test,fuzz libc6-dev for the same
 fuzz g++ compiles libFuzzer
 test cryptsetup-bin veritysetup writes error correction, and is the reference of the hash tree
 test fsverity reference of the tests
-test openssl signs images
-test cpio reads the reference initramfs, and packs a Debian tree
-test,bench zstd reference of the tests and of the comparison
-test,bench lz4 reference of the tests
+test,yocto openssl signs images
+test,yocto cpio reads the reference initramfs, and packs a Debian tree
+test,bench,yocto zstd reference of the tests and of the comparison
+test,bench,yocto lz4 reference of the tests
 test lzop reference of the tests
 test xz-utils reference of the tests, and unpacks the kernel source
 test bzip2 reference of the tests
 test,bench e2fsprogs file systems that a device is known by
-test dosfstools for the same
+test,yocto dosfstools for the same
 test f2fs-tools for the same
 test xfsprogs for the same
 test btrfs-progs for the same
-test mtools writes files into a vfat image
-test device-tree-compiler puts an image in memory into the device tree
-test gcc-aarch64-linux-gnu compiles the tuned kernel
+test,yocto mtools writes files into a vfat image
+test,yocto device-tree-compiler puts an image in memory into the device tree
+test,yocto gcc-aarch64-linux-gnu compiles the tuned kernel
 test make for the same
 test flex for the same
 test bison for the same
@@ -55,9 +56,20 @@ test busybox-static the shell of a system that replaces images
 test python3-venv labgrid runs the boards of the test lab
 test microcom listens to them
 test u-boot-qemu the bootloader that counts tries
-test u-boot-tools mkimage makes what it boots
+test,yocto u-boot-tools mkimage makes what it boots
 test qemu-efi-aarch64 the firmware that starts systemd-boot
 test ovmf for the same on a PC
+yocto chrpath bitbake asks for it
+yocto diffstat for the same
+yocto gawk for the same
+yocto file for the same
+yocto wget for the same
+yocto git for the same
+yocto locales for its locale, en_US.UTF-8
+yocto pseudo its fakeroot
+yocto parted makes the disk
+yocto gdisk for the same
+yocto fdisk for the same
 LIST
 }
 

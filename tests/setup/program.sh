@@ -28,12 +28,8 @@ esac
 # A folder of its own: these flags would otherwise rebuild everything that the host's builds share.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}/target
 export CARGO_TARGET_DIR
-flags="-Clinker-flavor=ld.lld -Cforce-unwind-tables=no -Crelocation-model=static -Clink-arg=-nostdlib -Clink-arg=-static -Cdefault-linker-libraries=no"
-flags="$flags -Clink-arg=--build-id=none -Clink-arg=-znorelro -Clink-arg=--no-rosegment -Clink-arg=--no-eh-frame-hdr --remap-path-prefix=$here=."
-# A sixteenth of the code is calls that were taken apart.
-flags="$flags -Cllvm-args=-inline-threshold=25"
-# Thumb-2 is a third smaller than ARM code.
-[ "$arch" != armv7 ] || flags="$flags -Ctarget-feature=+thumb-mode"
+flags=$(awk -v arch="$arch" '$1 == "all" || $1 == arch { $1 = ""; printf "%s", $0 }' "$here/bootstrap/rustflags")
+flags="$flags -Clinker-flavor=ld.lld -Clink-arg=--no-rosegment --remap-path-prefix=$here=."
 if [ -d /usr/lib/rustlib/src/rust/library/core ] && command -v ld.lld > /dev/null; then
     export RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1
     flags="$flags -Clinker=ld.lld"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs test tiers one after the other and ends with one line that counts them all.
 #
-#   run.sh TIER...    tiers: unit, boot, fault, power (of boot, the power cuts alone)
+#   run.sh TIER...    tiers: unit, boot, fault, power (of boot, the power cuts alone), yocto
 #
 # A tier that fails does not keep the next from running; the exit status says whether all passed.
 set -u
@@ -15,6 +15,14 @@ for tier in "$@"; do
         boot) command=(cargo test --release --locked --quiet --package tests --test boot --test bootloader --test collect --test lab --test power_cut -- --test-threads 2) ;;
         power) command=(cargo test --release --locked --quiet --package tests --test power_cut) ;;
         fault) command=(cargo test --release --locked --quiet --package tests --test fault -- --test-threads 2) ;;
+        yocto)
+            command=(cargo test --release --locked --quiet --package tests --test yocto --)
+            if [ -n "${OECORE:-}" ] && [ -n "${BITBAKE:-}" ]; then
+                command+=(--include-ignored)
+            else
+                echo "yocto: bitbake itself is not run: OECORE and BITBAKE name no checkouts"
+            fi
+            ;;
         *)
             echo "run.sh: unknown tier $tier" >&2
             exit 2

@@ -10,16 +10,16 @@ const INSTALLED: &str = "/usr/lib/initoverlayfs";
 /// Largest bootstrap taken for one, in bytes; ours are below 64 KiB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The bytes of the bootstrap for `board`: from `given`, else the smallest that can do what its plan asks for, from beside this
-/// program or the installed one.
+/// The bytes of the bootstrap for `board`: the file `given`, else the smallest that can do what its plan asks for, from the
+/// folder `given`, else from beside this program, else the installed one.
 ///
 /// # Errors
 /// Bad input if there is none, it is not a static ELF program for the architecture, or it cannot do what the plan asks for.
 pub fn read(given: Option<&Path>, board: &Board) -> Result<Vec<u8>> {
     let full = needs_full(board);
     let path = match given {
-        Some(path) => path.to_owned(),
-        None => find(board.architecture, full)?,
+        Some(path) if !path.is_dir() => path.to_owned(),
+        folder => find(folder, board.architecture, full)?,
     };
     let metadata = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
     let refuse = |why: String| {
@@ -51,10 +51,17 @@ fn needs_full(board: &Board) -> bool {
     matches!(board.overlay, Overlay::Partition(_)) || board.slots.iter().any(slot)
 }
 
-fn find(architecture: Architecture, full: bool) -> Result<PathBuf> {
+fn find(folder: Option<&Path>, architecture: Architecture, full: bool) -> Result<PathBuf> {
     let name = format!("{}-{architecture}", if full { "bootstrap-full" } else { "bootstrap" });
-    let beside = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.join(&name)));
-    let places: Vec<PathBuf> = beside.into_iter().chain([Path::new(INSTALLED).join(&name)]).collect();
+    let folders = match folder {
+        Some(folder) => vec![folder.to_owned()],
+        None => {
+            let program = std::env::current_exe().ok();
+            let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
+            beside.into_iter().chain([INSTALLED.into()]).collect()
+        }
+    };
+    let places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         Error::bad_input(
@@ -73,6 +80,16 @@ mod tests {
         let board = crate::board::load("qemu-arm64").unwrap();
         let error = read(Some(Path::new("/nonexistent")), &board).unwrap_err();
         assert_eq!(error.exit_status(), 2);
+    }
+
+    #[test]
+    fn a_folder_has_the_smallest_that_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let found = |full| find(Some(folder.path()), Architecture::Aarch64, full);
+        std::fs::write(folder.path().join("bootstrap-aarch64"), "").unwrap();
+        assert_eq!(found(false).unwrap(), folder.path().join("bootstrap-aarch64"));
+        let error = found(true).unwrap_err();
+        assert!(error.what.starts_with("no bootstrap-full-aarch64: looked for "), "{error:?}");
     }
 
     #[test]

@@ -1,0 +1,11 @@
+SUMMARY = "The mini-initramfs alone, as meta-updater asks for it: INITRAMFS_FSTYPES"
+
+require fixture.inc
+
+IMAGE_NAME_SUFFIX = ""
+INITOVERLAYFS_BOARD = "qemuarm64-ostree"
+IMAGE_FSTYPES = "${INITRAMFS_FSTYPES}"
+
+fake_rootfs:append() {
+    ln -s sbin/init ${IMAGE_ROOTFS}/init
+}

@@ -1,0 +1,1 @@
+require ${@bb.utils.contains('DISTRO_FEATURES', 'initoverlayfs', '${BPN}_initoverlayfs.inc', '', d)}
