@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-/// A kernel, or (named `installer-ARCH`) an initramfs of Debian's installer in `image`.
+/// A kernel, or in `image` an initramfs of Debian's installer (named `installer-ARCH`) or systemd-boot (`systemd-boot-ARCH`).
 #[derive(Clone, Debug)]
 pub struct Kernel {
     /// `arm64-6.1`.
