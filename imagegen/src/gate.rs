@@ -6,7 +6,7 @@ use crate::compare::phase::{Kind, phases};
 use crate::compare::{self, Change, Comparison, Row, Verdict, plain, signed};
 use crate::report::junit::{Case, class, document, suite};
 use crate::report::{self, Set};
-use crate::runs::{Layer, Runs, mark};
+use crate::runs::{Run, Runs};
 use crate::table::table;
 use crate::{Error, Result};
 use std::cmp::Reverse;
@@ -190,7 +190,8 @@ fn absolute(candidate: &Runs, budget: &Budget, outcome: &mut Outcome) {
         .map(|(name, limit)| (name.clone(), at(name).map(|summary| summary.median), us(limit)))
         .collect();
     if let Some(limit) = &budget.switch_root {
-        let values: Vec<i64> = candidate.runs.iter().filter_map(until_switch_root).collect();
+        let took = |run: &Run| i64::try_from(run.steps_to_switch_root_us()?).ok();
+        let values: Vec<i64> = candidate.runs.iter().filter_map(took).collect();
         let median = crate::stats::Summary::of(&values).map(|summary| summary.median);
         limits.push(("steps to switch-root".to_owned(), median, us(limit)));
     }
@@ -211,15 +212,6 @@ fn absolute(candidate: &Runs, budget: &Budget, outcome: &mut Outcome) {
     if !rows.is_empty() {
         outcome.text += &format!("\n{}", table(&["budget", "median ms", "limit ms", "verdict"], &rows));
     }
-}
-
-/// Microseconds from the start of bootstrap to the end of step switch-root: each line counts from the one before.
-fn until_switch_root(run: &crate::runs::Run) -> Option<i64> {
-    let ours = |layer: Layer| matches!(layer, Layer::Step | Layer::Module);
-    let spans: Vec<_> = run.spans.iter().filter(|span| ours(span.layer)).collect();
-    let end = spans.iter().position(|span| span.layer == Layer::Step && span.name == mark::SWITCH_ROOT)?;
-    let sum = spans.iter().take(end + 1).fold(0_u64, |sum, span| sum.saturating_add(span.duration_us));
-    i64::try_from(sum).ok()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub use store::{Store, kept};
 pub use timeline::{Arrivals, Boot, read};
 
 use crate::boot::Options;
-use crate::runs::{Layer, Run, Runs, mark, median};
+use crate::runs::{Run, Runs, mark, median};
 use crate::{Error, Result, manifest};
 use std::path::Path;
 use std::time::Duration;
@@ -139,7 +139,7 @@ fn microseconds(elapsed: Duration) -> i64 {
 /// Failed work if it is exceeded, or cannot be told.
 pub fn check_budget(folder: &Path, runs: &Runs) -> Result<()> {
     let Some(limit) = manifest::read(folder)?.budget_switch_root_us else { return Ok(()) };
-    let times: Vec<u64> = runs.runs.iter().filter_map(switch_root_us).collect();
+    let times: Vec<u64> = runs.runs.iter().filter_map(Run::steps_to_switch_root_us).collect();
     let Some(median) = median(&times) else {
         return Err(Error::failed("no boot told when step switch-root ended", "the kernel log may be rate-limited"));
     };
@@ -154,13 +154,6 @@ pub fn check_budget(folder: &Path, runs: &Runs) -> Result<()> {
         ),
         "`imagegen report` shows which step it was; or raise budget.switch-root",
     ))
-}
-
-/// Microseconds from the start of bootstrap to the end of step switch-root: each line counts from the one before.
-fn switch_root_us(run: &Run) -> Option<u64> {
-    let is_switch = |span: &crate::runs::Span| span.layer == Layer::Step && span.name == mark::SWITCH_ROOT;
-    let end = run.spans.iter().position(is_switch)?;
-    Some(run.spans.iter().take(end + 1).fold(0, |sum, span| sum.saturating_add(span.duration_us)))
 }
 
 #[cfg(test)]

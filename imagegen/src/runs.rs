@@ -238,6 +238,17 @@ impl Run {
         spans.peek()?;
         Some(spans.fold(0, |sum, span| sum.saturating_add(span.duration_us)))
     }
+
+    /// Microseconds from the start of bootstrap to the end of step switch-root: each line counts from the one before. What
+    /// the kernel explained besides lies inside.
+    pub fn steps_to_switch_root_us(&self) -> Option<u64> {
+        let mut ours = self.spans.iter().filter(|span| matches!(span.layer, Layer::Step | Layer::Module));
+        let mut sum: u64 = 0;
+        ours.find_map(|span| {
+            sum = sum.saturating_add(span.duration_us);
+            (span.layer == Layer::Step && span.name == mark::SWITCH_ROOT).then_some(sum)
+        })
+    }
 }
 
 /// The middle value; of an even number the lower of the two in the middle, so that it is one that was measured.

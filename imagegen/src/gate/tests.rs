@@ -1,5 +1,6 @@
 use super::*;
 use crate::compare::tests::boots;
+use crate::runs::Layer;
 
 fn set(title: &str, n: usize, mount: u64) -> Set {
     (title.to_owned(), boots(n, mount))
