@@ -14,13 +14,11 @@ use crate::place::{FILE_PATH, PARTNAME};
 use imagegen::board::FileSystem;
 use imagegen::boot::qemu::{Disk, Port, Qemu};
 use imagegen::disk::{self, Partition};
-use imagegen::{filesystem, memory};
+use imagegen::filesystem;
 use std::path::Path;
 
 /// Boots of each.
 const RUNS: usize = 7;
-/// Where the image lies in memory: behind the 2 GiB that the kernel has in every boot.
-const ADDRESS: u64 = 0xc000_0000;
 /// Kernel argument with which SHA-256 is NEON code: the driver of the processor's own instructions is not started
 /// (arch/arm64/crypto/sha2-ce-glue.c, Linux 6.12; dm-verity then says `sha256-arm64-neon` in place of `sha256-ce`).
 const WITHOUT_SHA: &str = " initcall_blacklist=cpu_feature_match_SHA2_init";
@@ -130,10 +128,8 @@ fn make(bench: &Bench) -> Result<Rows> {
     let verity = made("tuned-verity")?;
     let mut without_sha = verity.clone();
     without_sha.append.push(WITHOUT_SHA);
-    let mut in_memory = made("tuned-memory")?;
-    let image = out("tuned-memory").join("initoverlayfs.erofs");
-    let outside = std::fs::metadata(&image)?.len();
-    memory::attach(&mut in_memory, ADDRESS, &image, &out("tuned-memory"))?;
+    let in_memory = made("tuned-memory")?;
+    let outside = std::fs::metadata(out("tuned-memory").join("initoverlayfs.erofs"))?.len();
     let initrd = |name: &str| Some(out(name).join("initramfs.img"));
     let disks = vec![Disk { image: holder(&out("file"))?, writable: false }];
     Ok(Rows {

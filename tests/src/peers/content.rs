@@ -10,14 +10,12 @@ use crate::place::{FILE_PATH, PARTNAME};
 use imagegen::board::FileSystem;
 use imagegen::boot::qemu::Qemu;
 use imagegen::disk::{self, Partition};
-use imagegen::{filesystem, memory};
+use imagegen::filesystem;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where the image lies in memory: behind the 2 GiB that the kernel has in every boot.
-const ADDRESS: u64 = 0xc000_0000;
 /// The name of the root file system's partition.
 const ROOT: &str = "root";
 
@@ -151,10 +149,8 @@ impl Maker<'_> {
     pub fn memory(&self, like: &Peer) -> Result<Peer> {
         let out = self.path("tuned-memory");
         let machine = build("tuned-memory", self.kernel, &self.plain, &out)?;
-        let image = out.join("initoverlayfs.erofs");
-        let outside = std::fs::metadata(&image)?.len();
+        let outside = std::fs::metadata(out.join("initoverlayfs.erofs"))?.len();
         let mut peer = self.peer("ours, memory with DAX", true, machine, &like.disk)?;
-        memory::attach(&mut peer.machine, ADDRESS, &image, &out)?;
         peer.loaded += outside;
         peer.outside = outside;
         Ok(peer)
