@@ -19,7 +19,29 @@ pub struct Kernel {
     pub modules: Option<PathBuf>,
 }
 
+/// What a line of the list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A kernel.
+    Kernel,
+    /// An initramfs of Debian's installer.
+    Installer,
+    /// The EFI program systemd-boot.
+    Loader,
+}
+
 impl Kernel {
+    /// What it is, by the names that `tests/setup/kernels.sh` gives.
+    pub fn kind(&self) -> Kind {
+        if self.name.starts_with("installer-") {
+            Kind::Installer
+        } else if self.name.starts_with("systemd-boot-") {
+            Kind::Loader
+        } else {
+            Kind::Kernel
+        }
+    }
+
     /// Its release, as uname(2) says it.
     ///
     /// # Errors

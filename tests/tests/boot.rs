@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tests::boot::{Boot, Outcome};
 use tests::cpio::{Entry, archive};
 use tests::image::{PARTNAME, Parts, Place, Spec, make};
-use tests::kernel::{Kernel, all, checkout, get};
+use tests::kernel::{Kernel, Kind, all, checkout, get};
 use tests::report::Report;
 use tests::{Result, content, equal, tool};
 
@@ -47,14 +47,15 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
         let kernel = kernel.clone();
         list.push(Trial::test(format!("{}::{name}", kernel.name), move || run(&kernel).map_err(Into::into)));
     };
-    if kernel.name.starts_with("installer-") {
-        add("first_screen".into(), Box::new(installer));
-        add("same_bytes".into(), Box::new(same_bytes));
-        return list;
-    }
-    // The loader of tests/bootloader.
-    if kernel.name.starts_with("systemd-boot-") {
-        return list;
+    match kernel.kind() {
+        Kind::Kernel => {}
+        Kind::Installer => {
+            add("first_screen".into(), Box::new(installer));
+            add("same_bytes".into(), Box::new(same_bytes));
+            return list;
+        }
+        // Of tests/bootloader.
+        Kind::Loader => return list,
     }
     for (place, place_name) in [(Place::Partition, "partition"), (Place::Initramfs, "initramfs")] {
         for (root, root_name) in [("", "tmpfs"), ("root=/dev/none", "ramfs")] {
