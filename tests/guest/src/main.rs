@@ -13,6 +13,7 @@
 #![no_main]
 
 mod content;
+mod line;
 mod mark;
 mod place;
 mod port;
@@ -119,11 +120,11 @@ fn say(line: core::fmt::Arguments<'_>) {
 }
 
 fn write(kmsg: rustix::io::Result<OwnedFd>, line: core::fmt::Arguments<'_>) {
-    let mut text = Text { bytes: [0; 256], length: 0 };
+    let mut text = line::Line::default();
     // A record that does not end in a newline stays off the console until the next one (vprintk_store()).
     let _ = text.write_fmt(format_args!("{line}\n"));
     if let Ok(kmsg) = kmsg {
-        let _ = rustix::io::write(kmsg, text.bytes.get(..text.length).unwrap_or_default());
+        let _ = rustix::io::write(kmsg, text.bytes());
     }
 }
 
@@ -146,21 +147,6 @@ fn end(why: &str) -> ! {
     let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
     loop {
         rustix::event::pause();
-    }
-}
-
-/// A line under construction.
-struct Text {
-    bytes: [u8; 256],
-    length: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let room = self.bytes.get_mut(self.length..self.length + text.len()).ok_or(core::fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
     }
 }
 

@@ -20,6 +20,8 @@
 mod call;
 mod fill;
 mod flood;
+#[path = "../line.rs"]
+mod line;
 #[path = "../start.rs"]
 #[allow(dead_code, reason = "the guest's, which also starts other programs")]
 mod start;
@@ -115,35 +117,6 @@ pub fn say(kmsg: impl AsFd, line: core::fmt::Arguments<'_>) {
     // A record that does not end in a newline stays off the console until the next one (vprintk_store()).
     let _ = text.write_fmt(format_args!("saboteur: {line}\n"));
     let _ = rustix::io::write(kmsg, text.bytes());
-}
-
-/// A line under construction.
-mod line {
-    pub struct Line {
-        bytes: [u8; 256],
-        length: usize,
-    }
-
-    impl Default for Line {
-        fn default() -> Self {
-            Line { bytes: [0; 256], length: 0 }
-        }
-    }
-
-    impl Line {
-        pub fn bytes(&self) -> &[u8] {
-            self.bytes.get(..self.length).unwrap_or_default()
-        }
-    }
-
-    impl core::fmt::Write for Line {
-        fn write_str(&mut self, text: &str) -> core::fmt::Result {
-            let room = self.bytes.get_mut(self.length..self.length + text.len()).ok_or(core::fmt::Error)?;
-            room.copy_from_slice(text.as_bytes());
-            self.length += text.len();
-            Ok(())
-        }
-    }
 }
 
 #[panic_handler]
