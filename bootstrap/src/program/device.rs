@@ -47,13 +47,8 @@ pub fn find(wanted: &Wanted<'_>) -> Result<Name, Failure> {
             let about = text![*words, " within ", *deadline_ms, " ms"];
             return Err(refuse(Step::Device, "device did not appear", &about, errno));
         }
-        match wait(device, &mut unit, &events, deadline_ns) {
-            Ok(name) => return Ok(name),
-            // The kernel dropped events because we were slow: whatever they said, sysfs says it too.
-            Err(Errno::NOBUFS) => {}
-            // A last look: a device that could not be read at the first look has no further event.
-            Err(errno) => given_up = Some(errno),
-        }
+        // After the deadline a last look: a device that could not be read at the first look has no further event.
+        given_up = wait(device, &mut unit, &events, deadline_ns).err();
     }
 }
 
@@ -92,9 +87,11 @@ fn scan(wanted: &Device<'_>, words: &str) -> Result<Option<Name>, Failure> {
     Ok(found)
 }
 
-/// Waits for the event of the wanted device; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned.
+/// Waits for the event of a device that fits; ETIMEDOUT at the deadline. As soon as its host is there, `unit` is scanned. The
+/// device is then looked for among all others: a disk's partitions are all there before the first event of one of them
+/// (`device_add_disk()`, block/genhd.c, Linux 6.12), and a second one may fit.
 #[inline(never)]
-fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64) -> Result<Name, Errno> {
+fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64) -> Result<(), Errno> {
     let mut buffer = [0; EVENT_BYTES];
     loop {
         unit.scan();
@@ -113,18 +110,15 @@ fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64
             Ok((_, length)) => length,
             Err(Errno::INTR | Errno::AGAIN) => continue,
             Err(Errno::NOBUFS) => {
-                // Said once; then the kernel drops all until the socket is empty (`netlink_overrun()` and `netlink_rcv_wake()`,
-                // net/netlink/af_netlink.c, Linux 6.12). Only what comes after that is not to be looked for in sysfs.
+                // We were slow. Said once; then the kernel drops all until the socket is empty (`netlink_overrun()` and
+                // `netlink_rcv_wake()`, net/netlink/af_netlink.c, Linux 6.12). Whatever was dropped, sysfs says it too.
                 while matches!(recv(events, &mut buffer[..], RecvFlags::empty()), Ok(_) | Err(Errno::NOBUFS)) {}
-                return Err(Errno::NOBUFS);
+                return Ok(());
             }
             Err(errno) => return Err(errno),
         };
-        if let Some(device) = buffer.get(..length).and_then(uevent::message)
-            && let Some(name) = name_of(device.name)
-            && fits(wanted, &device)
-        {
-            return Ok(name);
+        if buffer.get(..length).and_then(uevent::message).is_some_and(|device| fits(wanted, &device)) {
+            return Ok(());
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::device::{GUID, known_as};
-use bootstrap::Step::SwitchRoot;
+use bootstrap::Step::{Device as Find, SwitchRoot};
 use bootstrap::plan::{List, MAX_BYTES};
 use imagegen::board;
 use imagegen::disk::Partition;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::boot::{Action, Boot};
 use tests::image::{PARTNAME, PLAN};
@@ -38,19 +38,32 @@ pub fn late(on: &On, known: Option<board::Device>) -> Result<Scene> {
     parts.set_plan(&plan)?;
     let partition = Partition { name: PARTNAME.into(), uuid: Some(GUID), image: parts.erofs.clone() };
     let disk = parts.disk_of(&[partition])?;
-    let socket = parts.folder.path().join("qmp");
-    let mut scene = Scene::new(on, parts, Expected::Boots);
-    scene.disk = Disk::None;
-    scene.change = Some(Box::new(move |boot| {
-        attach(boot, &disk, &socket);
-        boot.on_text = Some(("initoverlayfs: module overlay".into(), Action::new(move || plug(&socket))));
-    }));
-    Ok(scene.and(|outcome| {
+    Ok(plugged(Scene::new(on, parts, Expected::Boots), disk).and(|outcome| {
         outcome.reported()?;
         let half = u64::try_from(LATE.as_micros())? / 2;
         let waited = outcome.log.rows.iter().any(|row| row.name == "device" && row.duration_us > half);
         if waited { Ok(()) } else { Err("the device was there before bootstrap waited for it".into()) }
     }))
+}
+
+/// A scene whose disk comes late.
+fn plugged(mut scene: Scene, disk: PathBuf) -> Scene {
+    let socket = scene.parts.folder.path().join("qmp");
+    scene.disk = Disk::None;
+    scene.change = Some(Box::new(move |boot| {
+        attach(boot, &disk, &socket);
+        boot.on_text = Some(("initoverlayfs: module overlay".into(), Action::new(move || plug(&socket))));
+    }));
+    scene
+}
+
+/// Two partitions that fit come at once: the event of the first does not decide between them.
+pub fn late_two(on: &On) -> Result<Scene> {
+    let scene = late(on, None)?;
+    let disk = scene.parts.disk(&[PARTNAME, PARTNAME])?;
+    // ENOTUNIQ
+    let expected = refused(Find, "more than one device fits: PARTNAME=initoverlayfs: vda", 76);
+    Ok(plugged(Scene { expected, waits_ms: 30_000, check: None, ..scene }, disk))
 }
 
 /// A late device by its GPT's GUID.
