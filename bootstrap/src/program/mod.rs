@@ -108,7 +108,8 @@ fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, has_extras: bool, index: u8, recor
     image::mount(slot, index, record)?;
     overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");
-    switch::check_next_init(plan.next_init)
+    switch::check_next_init(plan.next_init)?;
+    switch::move_mounts(plan.handover)
 }
 
 /// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command

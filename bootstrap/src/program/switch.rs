@@ -48,6 +48,25 @@ pub fn check_next_init(path: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Moves into the new root what the next init is to find there: all of it or, where the image lacks a mount point, nothing, and
+/// another slot may have one.
+#[inline(never)]
+pub fn move_mounts(handover: Handover) -> Result<(), Failure> {
+    if handover == Handover::Kernel {
+        return Ok(());
+    }
+    for (index, (from, to)) in MOVED.iter().enumerate() {
+        if let Err(errno) = rustix::mount::mount_move(*from, *to) {
+            for (from, to) in MOVED.iter().take(index) {
+                // They came from there.
+                let _ = rustix::mount::mount_move(*to, *from);
+            }
+            return Err(refuse(Step::SwitchRoot, "cannot move /dev, /proc, /sys or /run", "", errno));
+        }
+    }
+    Ok(())
+}
+
 /// Switches and starts the next init; returns only with a failure, which no further slot can make good.
 #[inline(never)]
 pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record) -> Failure {
@@ -76,11 +95,6 @@ pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record)
 fn switch_root(plan: &Plan<'_>, slot: u8, record: &mut Record) -> Result<(), Failure> {
     let old_root = open(c"/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let old_root = check(Step::SwitchRoot, "cannot open the old root", old_root)?;
-    if plan.handover == Handover::Mounted {
-        for (from, to) in MOVED {
-            check(Step::SwitchRoot, "cannot move /dev, /proc, /sys or /run", rustix::mount::mount_move(from, to))?;
-        }
-    }
     // pivot_root(2) works on a rootfs only from Linux 7.0; moving the mount over / works on all.
     let switch = || {
         rustix::process::chdir(folder::ROOT)?;

@@ -94,7 +94,6 @@ const FAULTS: &[Fault] = &[
     fault("device_without_a_deadline", Partition, device::no_deadline),
     fault("device_comes_after_5_s", HotPlug, |on| plug::late(on, None)),
     fault("device_comes_after_5_s_by_partuuid", HotPlug, plug::late_part_uuid),
-    fault("device_comes_in_a_flood_of_events", HotPlug, plug::flood),
     fault("two_devices_come_after_5_s", HotPlug, plug::late_two),
     fault("device_gone_before_the_switch", HotPlug, plug::gone_before_the_switch),
     fault("device_gone_behind_the_switch", HotPlug, plug::gone_behind_the_switch),

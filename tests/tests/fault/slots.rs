@@ -3,7 +3,7 @@
 use crate::case::{Disk, Expected, On, Scene, refused};
 use crate::image::{field, with_checksum};
 use bootstrap::Step::{self, Device as Find, Exec, Mount, SwitchRoot};
-use bootstrap::plan::{self, Device, Image, List, Slot, Source, Wanted};
+use bootstrap::plan::{self, Device, Handover, Image, List, Slot, Source, Wanted};
 use imagegen::disk::Partition;
 use tests::boot::Outcome;
 use tests::cpio::Entry;
@@ -37,6 +37,8 @@ pub enum Bad {
     NoInit,
     /// Nothing executable to start.
     NotExecutable,
+    /// Nowhere to move /run to.
+    NoMountPoint,
 }
 
 impl Bad {
@@ -53,6 +55,7 @@ impl Bad {
             (Bad::Checksum, _) => (Mount, "cannot mount EROFS", 74),
             (Bad::NoInit, _) => (SwitchRoot, "next init is missing", 2),
             (Bad::NotExecutable, _) => (SwitchRoot, "next init is not an executable file", 13),
+            (Bad::NoMountPoint, _) => (SwitchRoot, "cannot move /dev, /proc, /sys or /run", 2),
         }
     }
 
@@ -65,11 +68,17 @@ impl Bad {
                 content.retain(|entry| entry.path != "init");
                 content.push(Entry::file("init", 0o644, "no program"));
             }
+            Bad::NoMountPoint => content.retain(|entry| entry.path != "run"),
             _ => (),
         }
         // It must never be what boots.
         content.push(Entry::file("etc/of-the-bad-slot", 0o600, "x"));
         Ok(content)
+    }
+
+    /// What the next init of either slot finds: that there is no place for it is only seen where it is put there.
+    fn handover(self) -> Handover {
+        if self == Bad::NoMountPoint { Handover::Mounted } else { Handover::Kernel }
     }
 
     /// What is wrong with its bytes.
@@ -93,6 +102,7 @@ impl Bad {
 fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     let mut spec = on.spec();
     spec.extras = vec!["/etc/allowed".into()];
+    spec.handover = bad.handover();
     let mut parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
     let mut image = std::fs::read(make(&on.kernel, &bad.content(on)?, &spec)?.erofs)?;
     let identity = Identity::of(&image)?;
@@ -142,21 +152,23 @@ pub fn first_bad(on: &On, bad: Bad) -> Result<Scene> {
         equal(&format!("{failures:?} is {step} failed: {cause} (errno {errno})"), &right, &true)?;
         let said = outcome.console.contains("initoverlayfs: slot a refused");
         equal("slot a refused on the console", &said, &true)?;
-        booted(outcome, 1, &[(step, 0, errno)])
+        booted(outcome, 1, bad.handover(), &[(step, 0, errno)])
     };
     Ok(scene(on, bad, false, Expected::Boots)?.and(check))
 }
 
 /// What booted is slot `index`, mounted once, and the record holds these failures.
-fn booted(outcome: &Outcome, index: u8, failures: &[(Step, u8, u32)]) -> Result<()> {
+fn booted(outcome: &Outcome, index: u8, handover: Handover, failures: &[(Step, u8, u32)]) -> Result<()> {
     let report = outcome.reported()?;
     let record = bootstrap::record::open(&report.record()?)?;
     equal("slot of the record", &record.slot, &Some(index))?;
     let failed = record.events.iter().filter(|event| event.errno != 0);
     let failed: Vec<_> = failed.map(|event| (event.step, event.item, u32::from(event.errno))).collect();
     equal("failures of the record", &failed, &failures.to_vec())?;
+    let moved = ["/dev devtmpfs dev", "/proc proc proc", "/run tmpfs run", "/sys sysfs sysfs"];
+    let moved = if handover == Handover::Mounted { &moved[..] } else { &[] };
     let mounts: Vec<String> = report.mounts().into_iter().collect();
-    equal("mounts", &mounts, &vec!["/ overlay overlay".to_owned()])?;
+    equal("mounts", &mounts, &["/ overlay overlay"].iter().chain(moved).map(|mount| (*mount).to_owned()).collect())?;
     let of_bad = report.lines("content").iter().any(|line| line.ends_with("/etc/of-the-bad-slot"));
     equal("a file of the bad slot", &of_bad, &false)
 }
@@ -173,13 +185,13 @@ pub fn both_bad(on: &On, bad: Bad) -> Result<Scene> {
 
 /// The bootloader names the second: the first is not even looked at.
 pub fn named(on: &On) -> Result<Scene> {
-    let check = |outcome: &Outcome| booted(outcome, 1, &[]);
+    let check = |outcome: &Outcome| booted(outcome, 1, Handover::Kernel, &[]);
     Ok(scene(on, Bad::NoInit, false, Expected::Boots)?.with(b"guest=reread initoverlayfs.slot=b").and(check))
 }
 
 /// The bootloader names one that is not there: the plan's order counts.
 pub fn named_unknown(on: &On) -> Result<Scene> {
-    let check = |outcome: &Outcome| booted(outcome, 1, &[(SwitchRoot, 0, 2)]);
+    let check = |outcome: &Outcome| booted(outcome, 1, Handover::Kernel, &[(SwitchRoot, 0, 2)]);
     Ok(scene(on, Bad::NoInit, false, Expected::Boots)?.with(b"guest=reread initoverlayfs.slot=\"c d\"").and(check))
 }
 
