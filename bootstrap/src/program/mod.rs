@@ -49,7 +49,8 @@ mod folder {
 pub fn main(arguments: Arguments) -> ! {
     let mut record = Record::new(clock::now_ns());
     record.counter = clock::counter();
-    let mut plan_bytes = [MaybeUninit::uninit(); plan::MAX_BYTES];
+    // One more: only where a byte would still have room it is known that none follows.
+    let mut plan_bytes = [MaybeUninit::uninit(); plan::MAX_BYTES + 1];
     let (plan, failure) = match early::run(&mut plan_bytes) {
         Ok(plan) => {
             let failure = boot(&plan, arguments, &mut record);

@@ -3,14 +3,14 @@
 //! That *every* flipped bit and *every* length is refused is shown on the host (tests/src/image.rs); here is a choice of
 //! them, because each is a boot.
 
-use crate::case::{On, Scene, refused};
+use crate::case::{Expected, On, Scene, refused};
 use bootstrap::Step::{EarlyMounts, SwitchRoot};
 use bootstrap::crc::crc32;
 use bootstrap::envelope::HEADER_BYTES;
 use bootstrap::plan::{self, List};
-use tests::Result;
 use tests::cpio::Entry;
 use tests::image::PLAN;
+use tests::{Result, equal};
 
 const EBADMSG: u32 = 74;
 const ENOENT: u32 = 2;
@@ -57,6 +57,19 @@ pub fn too_long(on: &On) -> Result<Scene> {
     parts.replace(PLAN, 0o644, vec![0; plan::MAX_BYTES + 1]);
     // E2BIG
     Ok(Scene::new(on, parts, refused(EarlyMounts, "cannot read the plan", 7)))
+}
+
+/// As long as a plan may be: read whole.
+pub fn longest(on: &On) -> Result<Scene> {
+    let mut parts = on.parts()?;
+    let bytes = parts.member(PLAN)?;
+    let mut plan = plan::open(&bytes)?;
+    // What has no room in a line of the log is left out there. The length of such a name takes a byte more.
+    let board = "b".repeat(plan::MAX_BYTES - bytes.len() + plan.board.len() - 1);
+    plan.board = &board;
+    parts.set_plan(&plan)?;
+    equal("bytes of the plan", &parts.member(PLAN)?.len(), &plan::MAX_BYTES)?;
+    Ok(Scene::new(on, parts, Expected::Boots))
 }
 
 pub fn cut(on: &On, length: impl FnOnce(usize) -> usize) -> Result<Scene> {
