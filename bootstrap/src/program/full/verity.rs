@@ -105,15 +105,15 @@ fn signed(table: &mut Table, options: &str, words: u8, name: &Name, disk: &Owned
     Ok(image.bytes)
 }
 
-/// Adds `text`, with the path of the device in place of every `@`. What does not fit makes the kernel refuse the table.
+/// Adds `text`, with the path of the device in place of every `@`. Where it does not fit nothing is left of the table, so that
+/// the kernel refuses what follows: without its last words a table would be one that asks for no signature.
 #[inline(never)]
 fn add(table: &mut Table, text: &str, name: &Name) {
     for (index, part) in text.split('@').enumerate() {
-        if index > 0 {
-            let _ = table.push_str("/dev/");
-            let _ = table.push_str(name);
+        let path = if index > 0 { ["/dev/", &**name, part] } else { [part, "", ""] };
+        if path.iter().any(|part| table.push_str(part).is_err()) {
+            table.clear();
         }
-        let _ = table.push_str(part);
     }
 }
 
