@@ -31,7 +31,8 @@ const OLD: &CStr = c"/upper/old";
 fn mount(holder: &Holder<'_>, target: &CStr, flags: MountFlags) -> Result<Name, Failure> {
     let name = device::find(&holder.device)?;
     let (kind, options) = (c_path![holder.kind], c_path![holder.options]);
-    let disk = if flags.contains(MountFlags::RDONLY) { device::open_device(&name).ok() } else { None };
+    let disk = flags.contains(MountFlags::RDONLY).then(|| device::open_device(&name)).transpose();
+    let disk = check_on(Step::Device, "cannot open", &name, disk)?;
     let protect = |read_only| disk.as_ref().map_or(Ok(()), |disk| sys::block::set_read_only(disk, read_only));
     check_on(Step::Device, "cannot protect", &name, protect(true))?;
     let mounted = rustix::mount::mount(&*c_path!["/dev/", &name], target, &*kind, flags, &*options);
