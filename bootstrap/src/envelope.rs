@@ -1,9 +1,9 @@
-//! The envelope around plan and record: postcard is compact but not self-describing, so 16 bytes in front of it say
+//! The envelope around plan, record and trailer: postcard is compact but not self-describing, so 16 bytes in front of it say
 //! what follows, in which version, how long it is, and whether it arrived intact.
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 4 | magic, `IOFP` for a plan, `IOFR` for a record |
+//! | 0 | 4 | magic, `IOFP` for a plan, `IOFR` for a record, `IOFT` for a trailer |
 //! | 4 | 4 | format version, little-endian |
 //! | 8 | 4 | length of the payload in bytes, little-endian |
 //! | 12 | 4 | CRC-32 of the payload, little-endian |
