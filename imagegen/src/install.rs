@@ -19,6 +19,12 @@ use std::path::Path;
 const CHUNK: usize = 1 << 20;
 /// Where a disk has its GPT header, by the size of its logical blocks.
 const GPT_OFFSETS: [u64; 2] = [512, 4096];
+/// Bytes of the sector with an MBR, and where its four entries of 16 bytes and its signature lie (UEFI 2.10, section 5.2.1).
+const MBR_BYTES: usize = 512;
+const MBR_ENTRIES: std::ops::Range<usize> = 446..510;
+const MBR_SIGNATURE: [u8; 2] = [0x55, 0xAA];
+/// Where devices are, and the folder among them that is one for files.
+const DEVICES: [&str; 2] = ["/dev", "/dev/shm"];
 
 /// Puts the image `source`, a file or a folder that `build` made, into `target`: a block device is written in place, and with
 /// `raw` a file too; any other file is replaced as a whole. Returns the bytes written.
@@ -32,7 +38,7 @@ pub fn run(source: &Path, target: &Path, raw: bool) -> Result<u64> {
     let image = whole(source)?;
     let place = match fs::metadata(target) {
         Ok(place) => Some(place),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !raw => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !raw && !is_device_name(target) => None,
         Err(error) => return Err(Error::io("find", target)(error)),
     };
     let progress = Progress::start("installing", Some(image.bytes()));
@@ -67,6 +73,14 @@ fn whole(source: &Path) -> Result<Image> {
     Ok(image)
 }
 
+/// Whether `path`, where there is nothing, is among the devices: a file there would lie in memory, and no board boots from it.
+fn is_device_name(path: &Path) -> bool {
+    let absolute = std::path::absolute(path).unwrap_or_default();
+    let nearest = absolute.ancestors().skip(1).find_map(|folder| fs::canonicalize(folder).ok()).unwrap_or_default();
+    let [devices, files] = DEVICES;
+    nearest.starts_with(devices) && !nearest.starts_with(files)
+}
+
 /// Opens what is to be written in place, if that can do no harm.
 fn open(target: &Path, place: &Metadata, image: &Image) -> Result<Device> {
     let is_device = place.file_type().is_block_device();
@@ -95,12 +109,32 @@ fn open(target: &Path, place: &Metadata, image: &Image) -> Result<Device> {
         let what = format!("{} has {room} bytes, the image {}", target.display(), image.bytes());
         return Err(Error::bad_input(what, "name a larger partition, or build a smaller image"));
     }
-    let mut magic = [0; 8];
-    if GPT_OFFSETS.iter().any(|at| file.read_exact_at(&mut magic, *at).is_ok() && magic == *b"EFI PART") {
+    if has_partitions(&file) {
         let what = format!("{} is a whole disk with partitions", target.display());
         return Err(Error::bad_input(what, "name one of its partitions"));
     }
     Ok(Device(file))
+}
+
+/// Whether a GPT or MBR lies at the start.
+fn has_partitions(file: &File) -> bool {
+    let mut magic = [0; 8];
+    let mut sector = [0; MBR_BYTES];
+    GPT_OFFSETS.iter().any(|at| file.read_exact_at(&mut magic, *at).is_ok() && magic == *b"EFI PART")
+        || (file.read_exact_at(&mut sector, 0).is_ok() && is_mbr(&sector))
+}
+
+/// Whether a sector is an MBR with a partition. A FAT boot sector has the same signature, and code or text where the entries
+/// would be: of an entry the first byte is 0 or 0x80, and one that is used has a type, a start and a length.
+fn is_mbr(sector: &[u8; MBR_BYTES]) -> bool {
+    let entries = || sector.get(MBR_ENTRIES).unwrap_or_default().chunks(16);
+    let is_used = |entry: &[u8]| match entry {
+        [_, _, _, _, kind, _, _, _, place @ ..] => *kind != 0 && place.chunks(4).all(|number| number != [0; 4]),
+        _ => false,
+    };
+    sector.ends_with(&MBR_SIGNATURE)
+        && entries().all(|entry| matches!(entry.first(), Some(0 | 0x80)))
+        && entries().any(is_used)
 }
 
 /// A block device, or a file like one.

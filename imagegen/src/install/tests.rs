@@ -90,4 +90,45 @@ fn places_that_must_not_be_written_are_refused() {
         refused(&target, true, "whole disk");
         assert!(fs::read(&target).unwrap() == disk);
     }
+    let mut disk = vec![0; 2 << 20];
+    // One partition of type Linux, from 1 MiB on.
+    disk[446..462].copy_from_slice(&[0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0]);
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    fs::write(&target, &disk).unwrap();
+    refused(&target, true, "whole disk");
+    assert!(fs::read(&target).unwrap() == disk);
+}
+
+#[test]
+fn what_was_a_fat_file_system_is_no_disk_with_partitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, target) = (image(&folder), folder.path().join("partition"));
+    for bits in ["16", "32"] {
+        fs::write(&target, vec![0; 64 << 20]).unwrap();
+        let made = std::process::Command::new("mkfs.vfat")
+            .args(["-F", bits])
+            .arg(&target)
+            .env("PATH", "/usr/bin:/usr/sbin:/sbin")
+            .output();
+        assert!(made.expect("mkfs.vfat: tests/setup/apt.sh test").status.success());
+        assert_eq!(fs::read(&target).unwrap()[510..512], MBR_SIGNATURE);
+        run(&path, &target, true).unwrap();
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_no_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = image(&folder);
+    let link = folder.path().join("devices");
+    std::os::unix::fs::symlink("/dev", &link).unwrap();
+    for target in
+        [PathBuf::from("/dev/no-such-partition"), "/dev/no-such-folder/b".into(), link.join("no-such-partition")]
+    {
+        let error = run(&path, &target, false).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("cannot find"), "{error}");
+        assert!(!target.exists());
+    }
+    let shared = tempfile::tempdir_in("/dev/shm").unwrap();
+    run(&path, &shared.path().join("image"), false).unwrap();
 }
