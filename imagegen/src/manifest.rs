@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// The mini-initramfs.
 pub const INITRAMFS: &str = "initramfs.img";
@@ -214,7 +214,18 @@ pub fn read(path: &Path) -> Result<Manifest> {
         let age = if head.format > FORMAT { "a newer" } else { "an older" };
         return Err(refuse(format!("{age} format, {}: this imagegen reads {FORMAT}", head.format)));
     }
-    serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))
+    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let in_memory = manifest.qemu.iter().flat_map(|machine| &machine.in_memory).map(|in_memory| &in_memory.file);
+    // Names are joined to the folder's, and what they lead to is copied: none may lead out of it.
+    match manifest.outputs.keys().chain(in_memory).find(|name| !is_file_name(name)) {
+        Some(name) => Err(refuse(format!("{name:?} is no name of a file in this folder"))),
+        None => Ok(manifest),
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
 }
 
 /// What every format says of itself.
@@ -274,6 +285,18 @@ mod tests {
         for text in ["", "{}", "[]", "{\"made_by\":\"webpack\"}"] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read(&path).unwrap_err().exit_status(), 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_do_not_lead_out_of_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["../notes", "/etc/passwd", "a/b", "..", ".", "", "notes/"] {
+            let mut other = Manifest::example();
+            other.note(name, 0, [0; 32]);
+            other.write(folder.path()).unwrap();
+            let error = read(folder.path()).unwrap_err();
+            assert!(error.exit_status() == 2 && error.what.contains("is no name of a file"), "{error}");
         }
     }
 }
