@@ -15,6 +15,7 @@ pub struct StagedFile {
     file: File,
     path: PathBuf,
     target: PathBuf,
+    is_published: bool,
 }
 
 impl StagedFile {
@@ -45,7 +46,7 @@ impl StagedFile {
         if let Ok(mut staged) = STAGED.lock() {
             staged.push(path.clone());
         }
-        let staged = StagedFile { file, path, target };
+        let staged = StagedFile { file, path, target, is_published: false };
         staged.file.set_len(0).map_err(Error::io("resize", &staged.path))?;
         Ok(staged)
     }
@@ -59,17 +60,20 @@ impl StagedFile {
     ///
     /// # Errors
     /// Failed work; the target is as it was then.
-    pub fn publish(self) -> Result<()> {
+    pub fn publish(mut self) -> Result<()> {
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         fs::rename(&self.path, &self.target).map_err(Error::io("replace", &self.target))?;
+        self.is_published = true;
         self.target.parent().map_or(Ok(()), sync)
     }
 }
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Published it is gone. Still locked it is nobody else's.
-        let _ = fs::remove_file(&self.path);
+        // Still locked it is nobody else's. Once it is published the name is free, and may be another's by now.
+        if !self.is_published {
+            let _ = fs::remove_file(&self.path);
+        }
         if let Ok(mut staged) = STAGED.lock() {
             staged.retain(|path| *path != self.path);
         }
@@ -141,6 +145,21 @@ mod tests {
         first.publish().unwrap();
         drop(StagedFile::beside(&target).unwrap());
         assert_eq!(fs::read_to_string(&target).unwrap(), "first");
+    }
+
+    #[test]
+    fn what_is_published_takes_nothing_away_from_the_next_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        let mut first = StagedFile::beside(&target).unwrap();
+        // As `publish` leaves it when it has yet to sync the folder.
+        fs::rename(&first.path, &target).unwrap();
+        first.is_published = true;
+        let second = StagedFile::beside(&target).unwrap();
+        drop(first);
+        second.file().write_all(b"second").unwrap();
+        second.publish().unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "second");
     }
 
     #[test]
