@@ -1,6 +1,6 @@
 //! Writes a single file as a whole: a regular file is replaced, a device or a pipe is written to.
 
-use super::STAGED;
+use super::{STAGED, sync};
 use crate::{Error, Result};
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -57,7 +57,8 @@ impl Output {
         if let Ok(mut staged) = STAGED.lock() {
             staged.retain(|path| *path != temporary);
         }
-        done.map_err(Error::io("write", path))
+        done.map_err(Error::io("write", path))?;
+        sync(folder)
     }
 }
 
