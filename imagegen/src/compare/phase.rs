@@ -26,7 +26,8 @@ pub struct Phase {
     pub name: String,
     /// What tables call it.
     pub title: String,
-    /// Microseconds, in the order of the boots; of marks, only boots that reached them.
+    /// Microseconds, in the order of the boots; of marks, and of spans that are told of only where they are long, only boots
+    /// that have them.
     pub values: Vec<i64>,
 }
 
@@ -55,24 +56,29 @@ pub fn phases(runs: &Runs) -> Vec<Phase> {
 }
 
 fn spans(runs: &Runs) -> Vec<Phase> {
-    let mut list: Vec<Phase> = Vec::new();
-    let zeros = vec![0; runs.runs.len()];
+    let mut list: Vec<(Phase, Vec<Option<i64>>)> = Vec::new();
     for (index, run) in runs.runs.iter().enumerate() {
         for span in &run.spans {
-            let is_it = |phase: &Phase| phase.kind == Kind::Span(span.layer) && phase.name == span.name;
+            let is_it = |(phase, _): &(Phase, _)| phase.kind == Kind::Span(span.layer) && phase.name == span.name;
             let at = list.iter().position(is_it).unwrap_or_else(|| {
-                // What does not occur in a boot took no time of it.
                 let (kind, name, title) = (Kind::Span(span.layer), span.name.clone(), span.title());
-                list.push(Phase { kind, name, title, values: zeros.clone() });
+                list.push((Phase { kind, name, title, values: Vec::new() }, vec![None; runs.runs.len()]));
                 list.len() - 1
             });
             // A step of a slot that was refused comes again for the next slot.
-            if let Some(value) = list.get_mut(at).and_then(|phase| phase.values.get_mut(index)) {
-                *value = value.saturating_add(signed(span.duration_us));
+            if let Some(value) = list.get_mut(at).and_then(|(_, values)| values.get_mut(index)) {
+                *value = Some(value.unwrap_or(0).saturating_add(signed(span.duration_us)));
             }
         }
     }
-    list
+    let complete = |(phase, values): (Phase, Vec<Option<i64>>)| {
+        // Bootstrap tells every step and module: what a boot does not have took no time of it. Of all else only what is
+        // long enough is kept, and what is missing may have taken nearly as long.
+        let is_told = matches!(phase.kind, Kind::Span(Layer::Step | Layer::Module));
+        let values = values.into_iter().filter_map(|value| if is_told { Some(value.unwrap_or(0)) } else { value });
+        Phase { values: values.collect(), ..phase }
+    };
+    list.into_iter().map(complete).collect()
 }
 
 fn marks(runs: &Runs) -> Vec<Phase> {
@@ -136,6 +142,15 @@ mod tests {
         let found = phases(&runs);
         let values = |title: &str| &found.iter().find(|phase| phase.title == title).unwrap().values;
         assert_eq!((values("mount"), values("exec")), (&vec![200, 207], &vec![0, 30]));
+    }
+
+    #[test]
+    fn what_is_kept_only_where_it_is_long_is_not_nothing_elsewhere() {
+        let mut runs = example(0);
+        let span = Span { layer: Layer::Initcall, name: "probe".into(), start_us: None, duration_us: 101 };
+        runs.runs[1].spans.push(span);
+        let found = phases(&runs);
+        assert_eq!(found.iter().find(|phase| phase.title == "initcall probe").unwrap().values, [101]);
     }
 
     #[test]

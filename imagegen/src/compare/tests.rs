@@ -1,3 +1,5 @@
+//! Comparisons: what is seen, what is not said, what is refused.
+
 use super::*;
 use crate::runs::tests::example;
 use crate::runs::{Layer, Run, Span};
@@ -88,6 +90,17 @@ fn what_means_something_else_is_refused_and_what_differs_is_said() {
     let comparison = compare(&control, &other).unwrap();
     let expected = ["another kernel: 6.18, was 6.12.1", "another start: 1 cold and 0 warm, was unknown"];
     assert_eq!(comparison.conditions, expected);
+}
+
+#[test]
+fn a_span_at_the_threshold_is_not_slower_by_all_of_it() {
+    let (mut control, mut candidate) = (boots(10, 500), boots(10, 500));
+    // 99 us are left out (`explain::LEAST_US`), 101 are kept.
+    let span = Span { layer: Layer::Initcall, name: "probe".into(), start_us: None, duration_us: 101 };
+    control.runs.iter_mut().take(4).for_each(|run| run.spans.push(span.clone()));
+    candidate.runs.iter_mut().for_each(|run| run.spans.push(span.clone()));
+    let comparison = compare(&control, &candidate).unwrap();
+    assert_eq!(verdict_of(&comparison, "initcall probe"), Verdict::TooFew);
 }
 
 #[test]
