@@ -3,15 +3,19 @@
 
 use crate::board::Budget;
 use crate::compare::phase::{Kind, phases};
-use crate::compare::{self, Change, Comparison, Row, Verdict, plain, signed};
+use crate::compare::{self, Change, Comparison, RUNS_MIN, Row, Verdict, plain, signed};
 use crate::report::junit::{Case, class, document, suite};
 use crate::report::{self, Set};
 use crate::runs::{Run, Runs};
+use crate::stats::Summary;
 use crate::table::table;
 use crate::{Error, Result};
 use std::cmp::Reverse;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// When a boot reached a mark that it never reached.
+const NEVER: i64 = i64::MAX;
 
 /// How much slower a phase may get; by default not at all, as far as that can be known.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,6 +115,7 @@ pub fn run(candidate: &Set, limits: &Limits<'_>) -> Result<Outcome> {
     if let Some((title, control)) = limits.baseline {
         let comparison = compare::compare(control, &candidate.1)?;
         regressions(&comparison, limits.tolerance, &mut outcome);
+        lost(&comparison, candidate.1.runs.len(), &mut outcome);
         let sentence = comparison.sentence(title, &candidate.0);
         let differences: String = comparison.conditions.iter().map(|difference| format!("{difference}\n")).collect();
         outcome.text = format!("{sentence}\n{differences}{}", outcome.text);
@@ -164,8 +169,7 @@ fn regressions(comparison: &Comparison, tolerance: Tolerance, outcome: &mut Outc
     let cells = |(row, change): &(&Row, i64)| {
         let ends =
             row.change.map_or(["-", "-"].map(str::to_owned), |change| [signed(change.sure.0), signed(change.sure.1)]);
-        let median =
-            |side: Option<crate::stats::Summary>| side.map_or_else(|| "-".to_owned(), |side| plain(side.median));
+        let median = |side: Option<Summary>| side.map_or_else(|| "-".to_owned(), |side| plain(side.median));
         [row.phase.title.clone(), median(row.control), median(row.candidate), signed(*change)]
             .into_iter()
             .chain(ends)
@@ -177,11 +181,33 @@ fn regressions(comparison: &Comparison, tolerance: Tolerance, outcome: &mut Outc
     }
 }
 
-/// The limits of the board, held against medians.
+/// Marks that could be held against those of before if as many boots reached them as did then: what is not reached any more is
+/// worse than late.
+fn lost(comparison: &Comparison, boots: usize, outcome: &mut Outcome) {
+    for row in comparison.rows.iter().filter(|row| row.phase.kind == Kind::Mark) {
+        let reached = |side: Option<Summary>| side.map_or(0, |side| side.n);
+        let (before, after) = (reached(row.control), reached(row.candidate));
+        if before < RUNS_MIN || after >= RUNS_MIN {
+            continue;
+        }
+        let (mark, title) = (&row.phase.name, &row.phase.title);
+        let reason = format!("{mark} was reached in {after} of {boots} boots only, before in {before}");
+        let us = row.candidate.map_or(0, |candidate| candidate.median);
+        let failure = Some(reason.clone());
+        outcome.cases.retain(|case| case.name != *title);
+        outcome.cases.push(Case { class: class(Kind::Mark).to_owned(), name: title.clone(), us, failure });
+        outcome.reasons.push(reason);
+    }
+}
+
+/// The limits of the board, held against medians; a boot that never reached a mark reached it later than any other.
 fn absolute(candidate: &Runs, budget: &Budget, outcome: &mut Outcome) {
     let found = phases(candidate);
+    let boots = candidate.runs.len();
     let at = |name: &str| {
-        found.iter().find(|phase| phase.kind == Kind::Mark && phase.name == name).and_then(|phase| phase.summary())
+        let mut values = found.iter().find(|phase| phase.kind == Kind::Mark && phase.name == name)?.values.clone();
+        values.resize(boots, NEVER);
+        Summary::of(&values)
     };
     let us = |limit: &Duration| i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
     let mut limits: Vec<(String, Option<i64>, i64)> = budget
@@ -192,19 +218,23 @@ fn absolute(candidate: &Runs, budget: &Budget, outcome: &mut Outcome) {
     if let Some(limit) = &budget.switch_root {
         let took = |run: &Run| i64::try_from(run.steps_to_switch_root_us()?).ok();
         let values: Vec<i64> = candidate.runs.iter().filter_map(took).collect();
-        let median = crate::stats::Summary::of(&values).map(|summary| summary.median);
+        let median = Summary::of(&values).map(|summary| summary.median);
         limits.push(("steps to switch-root".to_owned(), median, us(limit)));
     }
     let mut rows = Vec::new();
     for (name, median, limit) in limits {
         let failure = match median {
             None => Some(format!("{name} was never reached, the budget is {} ms", plain(limit))),
+            Some(NEVER) => {
+                Some(format!("{name} was not reached in half of {boots} boots, the budget is {} ms", plain(limit)))
+            }
             Some(median) if median > limit => {
                 Some(format!("{name} at {} ms, the budget is {} ms", plain(median), plain(limit)))
             }
             Some(_) => None,
         };
         let verdict = if failure.is_some() { "EXCEEDED" } else { "kept" };
+        let median = median.filter(|median| *median != NEVER);
         rows.push(vec![name.clone(), median.map_or_else(|| "-".to_owned(), plain), plain(limit), verdict.to_owned()]);
         outcome.reasons.extend(failure.clone());
         outcome.cases.push(Case { class: "budget".to_owned(), name, us: median.unwrap_or(0), failure });

@@ -1,3 +1,5 @@
+//! What the gate stops, and what it lets pass.
+
 use super::*;
 use crate::compare::tests::boots;
 use crate::runs::Layer;
@@ -46,6 +48,29 @@ fn a_new_module_is_named_where_it_costs() {
     assert_eq!(outcome.reasons[0], "module erofs is new and takes 45.000 ms");
     new.1.runs.truncate(9);
     assert_eq!(run(&new, &Limits { baseline: Some(&old), ..Limits::default() }).unwrap_err().exit_status(), 2);
+}
+
+#[test]
+fn a_mark_that_is_not_reached_any_more_is_no_pass() {
+    let (old, whole) = (set("old", 10, 300), set("new", 10, 300));
+    assert!(gate(&old, &whole, "").verdict().is_ok());
+    for reached in [0, 3, 9] {
+        let mut new = whole.clone();
+        new.1.runs.iter_mut().skip(reached).for_each(|run| run.marks.retain(|mark| mark.name != "next-init"));
+        let outcome = gate(&old, &new, "");
+        let reason = format!("next-init was reached in {reached} of 10 boots only, before in 10");
+        assert_eq!(outcome.reasons, [reason], "{outcome:?}");
+        assert_eq!(outcome.cases.iter().filter(|case| case.failure.is_some()).count(), 1);
+        assert_eq!(outcome.cases.iter().filter(|case| case.name == "until next-init").count(), 1);
+    }
+    let budget =
+        Budget { marks: [("next-init".to_owned(), Duration::from_secs(1))].into_iter().collect(), ..Budget::default() };
+    let mut new = whole;
+    new.1.runs.iter_mut().skip(5).for_each(|run| run.marks.retain(|mark| mark.name != "next-init"));
+    let held = |new: &Set| run(new, &Limits { budget: Some(&budget), ..Limits::default() }).unwrap().reasons;
+    assert_eq!(held(&new), Vec::<String>::new(), "the median of ten is the fifth");
+    new.1.runs[4].marks.clear();
+    assert_eq!(held(&new), ["next-init was not reached in half of 10 boots, the budget is 1000.000 ms"]);
 }
 
 #[test]
