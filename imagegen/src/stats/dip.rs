@@ -52,56 +52,80 @@ fn spread_out(values: &[i64]) -> Vec<f64> {
     sorted.chunk_by(|a, b| a == b).flat_map(spread).collect()
 }
 
-/// The dip of values in order. A peak further right asks more of the convex side and less of the concave one, so the best
-/// place for it is where the two demands meet.
+/// The dip of values in order, by Algorithm AS 217 (Hartigan, Computation of the dip statistic, 1985). The peak lies in an
+/// interval, which is that of all values first. As long as over it the hull above and the hull below are further apart than
+/// the dip so far, it is made smaller to where they are furthest apart; what is cut off has a dip of its own.
 fn depth(sorted: &[f64]) -> f64 {
-    let n = sorted.len();
-    if n == 0 {
-        return 0.0;
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let mut interval = (0, last);
+    // In steps, and twice: nothing is nearer to a step than its middle.
+    let mut dip: f64 = 1.0;
+    loop {
+        let (below, above) = (Hull::of(sorted, interval, Side::Below), Hull::of(sorted, interval, Side::Above));
+        // A step rises from its index to the next: the hull below is that of the feet, the hull above that of the tops.
+        let apart = |at: usize| above.height(at) - below.height(at) + 1.0;
+        let mut knots = [below.knots.as_slice(), &above.knots].concat();
+        knots.sort_unstable();
+        let widest = knots.into_iter().max_by(|a, b| apart(*a).total_cmp(&apart(*b))).filter(|at| apart(*at) > dip);
+        let Some(widest) = widest else { break };
+        let left = below.knots.iter().rfind(|knot| **knot <= widest).map_or(interval.0, |knot| *knot);
+        let right = above.knots.iter().find(|knot| **knot >= widest).map_or(interval.1, |knot| *knot);
+        let of_left = (interval.0..=left).map(|at| at as f64 + 1.0 - below.height(at));
+        let of_right = (right..=interval.1).map(|at| above.height(at) + 1.0 - at as f64);
+        dip = of_left.chain(of_right).fold(dip, f64::max);
+        if (left, right) == interval {
+            break;
+        }
+        interval = (left, right);
     }
-    let mirrored: Vec<f64> = sorted.iter().rev().map(|value| -value).collect();
-    // The peak is at the value behind the first `before`.
-    let sides = |before: usize| (convex(sorted, before + 1, n), convex(&mirrored, n - before, n));
-    let (mut low, mut high) = (0, n - 1);
-    while low < high {
-        let middle = (low + high) / 2;
-        let (left, right) = sides(middle);
-        if left >= right { high = middle } else { low = middle + 1 }
-    }
-    let worse = |before: usize| {
-        let (left, right) = sides(before);
-        left.max(right)
-    };
-    worse(low).min(worse(low.saturating_sub(1)))
+    dip / (2.0 * sorted.len() as f64)
 }
 
-/// How far the steps of the first `count` of `n` values stay from the nearest convex function that ends in a peak at the
-/// last: half of how far the tops of the steps rise above the convex hull of their feet.
-fn convex(sorted: &[f64], count: usize, n: usize) -> f64 {
-    let point = |index: usize| (sorted.get(index).copied().unwrap_or_default(), index as f64);
-    let mut hull: Vec<usize> = Vec::with_capacity(count);
-    for index in 0..count {
-        while let [.., first, second] = hull.as_slice() {
-            let ((x0, y0), (x1, y1), (x2, y2)) = (point(*first), point(*second), point(index));
-            if (y1 - y0) * (x2 - x0) < (y2 - y0) * (x1 - x0) {
-                break;
+/// Where a hull lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Below all points: the greatest convex function.
+    Below,
+    /// Above all points: the least concave function.
+    Above,
+}
+
+/// A hull of the points (value, index) of an interval.
+struct Hull<'a> {
+    sorted: &'a [f64],
+    /// Indices of the points that it goes through.
+    knots: Vec<usize>,
+}
+
+impl<'a> Hull<'a> {
+    fn of(sorted: &'a [f64], (low, high): (usize, usize), side: Side) -> Self {
+        let mut hull = Hull { sorted, knots: Vec::new() };
+        for index in low..=high {
+            while let [.., first, second] = hull.knots.as_slice() {
+                let ((x0, y0), (x1, y1), (x2, y2)) = (hull.point(*first), hull.point(*second), hull.point(index));
+                let (flat, steep) = ((y1 - y0) * (x2 - x0), (y2 - y0) * (x1 - x0));
+                if if side == Side::Below { flat < steep } else { flat > steep } {
+                    break;
+                }
+                hull.knots.pop();
             }
-            hull.pop();
+            hull.knots.push(index);
         }
-        hull.push(index);
+        hull
     }
-    // The step at the peak itself may be as high as it likes, but no lower than one step can be.
-    let mut most: f64 = 1.0;
-    for pair in hull.windows(2) {
-        let [from, to] = pair else { continue };
-        let ((x0, y0), (x1, y1)) = (point(*from), point(*to));
-        for index in *from..*to {
-            let (x, y) = point(index);
-            let below = if x1 > x0 { y0 + (y1 - y0) * (x - x0) / (x1 - x0) } else { y0 };
-            most = most.max(y + 1.0 - below);
-        }
+
+    fn point(&self, index: usize) -> (f64, f64) {
+        (self.sorted.get(index).copied().unwrap_or_default(), index as f64)
     }
-    most / (2.0 * n as f64)
+
+    /// Its height over a value of the interval.
+    fn height(&self, index: usize) -> f64 {
+        let next = self.knots.partition_point(|knot| *knot < index);
+        let knot = |at: Option<usize>| at.and_then(|at| self.knots.get(at)).map_or(index, |knot| *knot);
+        let ((x0, y0), (x1, y1), (x, _)) =
+            (self.point(knot(next.checked_sub(1))), self.point(knot(Some(next))), self.point(index));
+        if x1 > x0 && x < x1 { y0 + (y1 - y0) * (x - x0) / (x1 - x0) } else { y1 }
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +141,22 @@ mod tests {
             (0..50).map(|i| f64::from(i) * 1e-6).chain((0..50).map(|i| 1.0 + f64::from(i) * 1e-6)).collect();
         assert!((depth(&groups) - 0.25).abs() < 0.011, "{}", depth(&groups));
         assert_eq!((depth(&[]), depth(&[1.0])), (0.0, 0.5));
+    }
+
+    #[test]
+    fn depths_are_those_of_other_programs() {
+        // By the R package diptest's function in Python's diptest 0.12. In all of them what is left of the peak must not end
+        // above where what is right of it begins.
+        for (values, dip) in [
+            (&[15, 28, 29, 37, 51, 68, 76, 81, 90, 96][..], 0.105),
+            (&[0, 7, 9, 10, 24, 38, 41, 44, 48, 54], 0.134_210_526_315_789_47),
+            (&[5, 6, 16, 26, 27, 28, 33, 36, 41, 42, 51, 56, 65, 68, 69, 76, 77, 78, 84, 91], 0.077_777_777_777_777_77),
+        ] {
+            let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
+            assert!((depth(&values) - dip).abs() < 1e-12, "{values:?}: {}", depth(&values));
+            let mirrored: Vec<f64> = values.iter().rev().map(|value| -value).collect();
+            assert!((depth(&mirrored) - dip).abs() < 1e-12, "{values:?}");
+        }
     }
 
     #[test]
