@@ -15,6 +15,8 @@ pub const PATH: &str = "/plan";
 pub const MAX_BYTES: usize = 16 * 1024;
 /// The most kernel modules a plan can load.
 pub const MAX_MODULES: usize = 96;
+/// The longest path, list of a module's parameters or list of mount options in bytes: `bootstrap` has no room for more.
+pub const MAX_TEXT: usize = 255;
 /// The most slots a plan can try.
 pub const MAX_SLOTS: usize = 4;
 /// The most bytes compared at one place of a superblock.

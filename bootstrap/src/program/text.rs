@@ -3,13 +3,13 @@
 //! Put together part by part, not by `core::fmt`: its padding, alignment and signs would be a tenth of this program.
 
 use super::sys::memory;
-use bootstrap::Step;
+use bootstrap::{Step, plan};
 use core::ffi::CStr;
 use core::fmt;
 use core::ops::Deref;
 
 /// One more than the most bytes of a text: the last stays a NUL.
-pub const BYTES: usize = 256;
+pub const BYTES: usize = plan::MAX_TEXT + 1;
 
 /// Bounded text. A part that does not fit is left out and those behind it are taken: the error number ends a line.
 pub struct Text {
@@ -116,7 +116,8 @@ macro_rules! c_path {
 
 pub(crate) use {c_path, text};
 
-/// A path, or another string for a system call. One that does not fit is the empty path, which no file has.
+/// A path, or another string for a system call. One that does not fit is the empty path, which no file has; of a plan all fit
+/// ([`plan::MAX_TEXT`]).
 pub struct Path(Text);
 
 impl Path {

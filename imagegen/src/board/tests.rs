@@ -98,6 +98,19 @@ fn missing_parts_are_named() {
 }
 
 #[test]
+fn text_that_the_target_has_no_room_for_or_never_sees_is_refused() {
+    let with = |parameters: &str| format!("{GOOD}[modules]\nload = [\"m\"]\nparameters = {{ m = \"{parameters}\" }}\n");
+    let longest = "p".repeat(bootstrap::plan::MAX_TEXT);
+    assert_eq!(good(&with(&longest)).modules.parameters["m"], longest);
+    let expected = "expected module parameters: name=value separated by spaces, at most 255 bytes";
+    assert!(errors(&with(&format!("{longest}p"))).contains(expected), "{}", errors(&with(&format!("{longest}p"))));
+    for name in ["system_ä", &"n".repeat(37)] {
+        let found = errors(&GOOD.replace("\"p\"", &format!("\"{name}\"")));
+        assert!(found.contains("expected a partition name: 1 to 36 printable ASCII characters"), "{found}");
+    }
+}
+
+#[test]
 fn slot_needs_exactly_one_device_and_a_unique_name() {
     let two = errors(&format!("{GOOD}label = \"l\"\n"));
     let expected = "found partname and label, expected exactly one of partname, partuuid, label, uuid, path";

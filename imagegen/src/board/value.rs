@@ -1,5 +1,6 @@
 //! The scalar values of a board file: each knows its text form, so that a wrong one is refused with what was expected.
 
+use bootstrap::plan::MAX_TEXT;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::borrow::Cow;
@@ -47,11 +48,12 @@ text! {
 }
 text! {
     /// Absolute path on the target.
-    AbsolutePath(String), absolute_path, "an absolute path without \"..\", \".\", \"//\" and trailing slash"
+    AbsolutePath(String), absolute_path,
+    "an absolute path of at most 255 bytes without \"..\", \".\", \"//\" and trailing slash"
 }
 text! {
     /// Name of a GPT partition.
-    PartName(String), part_name, "a partition name: 1 to 36 UTF-16 units without control characters"
+    PartName(String), part_name, "a partition name: 1 to 36 printable ASCII characters"
 }
 text! {
     /// Label of a file system.
@@ -83,7 +85,8 @@ text! {
 }
 text! {
     /// Parameters of a kernel module.
-    Parameters(String), parameters, "module parameters: name=value separated by spaces, without control characters"
+    Parameters(String), parameters,
+    "module parameters: name=value separated by spaces, at most 255 bytes without control characters"
 }
 text! {
     /// Compression of the EROFS image.
@@ -179,7 +182,7 @@ fn module_name(text: &str) -> Option<String> {
 }
 
 fn parameters(text: &str) -> Option<String> {
-    text_of(text, 1024, |c| !c.is_control())
+    text_of(text, MAX_TEXT, |c| !c.is_control())
 }
 
 /// Whether `path` is absolute, not `/`, and free of empty, `.` and `..` components.
@@ -189,11 +192,12 @@ pub(crate) fn is_normalised(path: &str) -> bool {
 }
 
 fn absolute_path(text: &str) -> Option<String> {
-    text_of(text, 255, |c| !c.is_control()).filter(|path| is_normalised(path))
+    text_of(text, MAX_TEXT, |c| !c.is_control()).filter(|path| is_normalised(path))
 }
 
 fn part_name(text: &str) -> Option<String> {
-    text_of(text, 144, |c| !c.is_control()).filter(|name| name.encode_utf16().count() <= 36)
+    // Of others the kernel tells the low byte, or `!` (`utf16_le_to_7bit()`, block/partitions/efi.c, Linux 6.12).
+    text_of(text, 36, |c| c.is_ascii_graphic() || c == ' ')
 }
 
 fn label(text: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::content::real_folder;
 use crate::tree::{NodeKind, Tree};
 use crate::{Error, Result};
-use bootstrap::plan::{EXTRAS_FOLDER, Extra};
+use bootstrap::plan::{EXTRAS_FOLDER, Extra, MAX_TEXT};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -53,7 +53,7 @@ impl Owned {
 /// Works out the list for `allowed`, absolute paths, over the image made of `tree`.
 ///
 /// # Errors
-/// Bad input if a path leads through what is no folder in the image.
+/// Bad input if a path leads through what is no folder in the image, or to one that `bootstrap` has no room for.
 pub(super) fn resolve(tree: &Tree, allowed: &[String]) -> Result<Vec<Owned>> {
     let mut made = BTreeSet::new();
     let mut list = Vec::new();
@@ -71,7 +71,12 @@ pub(super) fn resolve(tree: &Tree, allowed: &[String]) -> Result<Vec<Owned>> {
                 list.push(folder(tree, path));
             }
         }
-        list.push(Owned::Move { from: from.clone(), to: format!("{EXTRAS_FOLDER}{real}/{name}") });
+        let to = format!("{EXTRAS_FOLDER}{real}/{name}");
+        if to.len() > MAX_TEXT {
+            let what = format!("extras.allow {from}: it comes to lie at {to}, which is {} bytes", to.len());
+            return Err(Error::bad_input(what, format!("name a shorter path: the target has room for {MAX_TEXT}")));
+        }
+        list.push(Owned::Move { from: from.clone(), to });
     }
     match overlapping(&list) {
         Some((inner, outer)) => {

@@ -407,6 +407,19 @@ fn extra_files_that_overlap_or_lie_below_a_file_are_refused() {
 }
 
 #[test]
+fn an_extra_file_comes_to_lie_where_the_target_has_room_for_its_path() {
+    let mut tree = empty();
+    link(&mut tree, "/short", "etc");
+    let file = |length: usize| format!("/short/{}", "f".repeat(length));
+    // `/extras/etc/`
+    let longest = bootstrap::plan::MAX_TEXT - 12;
+    laid(&tree, &[&file(longest)]).unwrap();
+    let error = laid(&tree, &[&file(longest + 1)]).unwrap_err();
+    assert_eq!(error.kind, crate::Kind::BadInput);
+    assert!(error.what.ends_with("which is 256 bytes"), "{error}");
+}
+
+#[test]
 fn extra_files_are_laid_over_both_images_alike() {
     let (tree, mut rescue) = (bootable(), bootable());
     let mut two = Board { extras: vec!["/etc/extra".into()], ..board() };
