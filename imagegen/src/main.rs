@@ -5,7 +5,7 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Collect, Command, Source};
+use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
     Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
     report, runs, serial, sign, verify,
@@ -43,12 +43,20 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
     simplelog::WriteLogger::init(level, config, io::stderr()).context("cannot log")?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
     std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        let mut signals = signals.forever();
+        let Some(signal) = signals.next() else { return };
+        // As a shell reports a program that a signal ended.
+        let status = 128 + signal;
+        std::thread::spawn(move || {
+            boot::qemu::kill_all();
             serial::restore_all();
             measure::labgrid::release_all();
             eprint!("{}", measure::kept());
-            // As a shell reports a program that a signal ended.
-            atomic::end(128 + signal);
+            atomic::end(status);
+        });
+        // Who asks again waits no longer for a lab that does not answer.
+        if signals.next().is_some() {
+            std::process::exit(status);
         }
     });
     Ok(())
@@ -83,18 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let bytes = install::run(&image, &to, raw)?;
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
-        Command::Boot { machine, deterministic } => {
-            let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
-            // The console may have stopped in the middle of a line.
-            print("\n")?;
-            if !outcome.log.rows.is_empty() {
-                print(&format!("{}\n", outcome.log))?;
-            }
-            if machine.how.explain {
-                print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
-            }
-            outcome.verdict()?;
-        }
+        Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
         Command::Measure(measurement) => measurement.run()?,
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
@@ -123,6 +120,20 @@ fn run(command: Command) -> anyhow::Result<()> {
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
     let Source { board, from, rescue, modules } = source;
     build::Request { board, from, rescue, modules, bootstrap, kernel }
+}
+
+/// Boots a folder, and prints what its steps took.
+fn boot_once(machine: &Machine, deterministic: bool) -> anyhow::Result<()> {
+    let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
+    // The console may have stopped in the middle of a line.
+    print("\n")?;
+    if !outcome.log.rows.is_empty() {
+        print(&format!("{}\n", outcome.log))?;
+    }
+    if machine.how.explain {
+        print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
+    }
+    Ok(outcome.verdict()?)
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {

@@ -701,6 +701,38 @@ fn missing_tools() {
     refused(&output, FAILED_WORK, &["qemu-system-aarch64", "apt-get install "]);
 }
 
+/// Ended from outside, as by `timeout`, a boot takes its QEMU with it.
+#[test]
+fn a_terminated_boot_leaves_no_qemu_behind() {
+    use std::io::{BufRead, BufReader, Read};
+    let sample = Sample::new();
+    sample.write("Image", "a kernel");
+    accepted(&sample.imagegen(&["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"]));
+    fs::create_dir(sample.at("bin")).expect("folder");
+    let script = "#!/bin/sh\ncase \"$*\" in *'-machine none'*) exit 1 ;; esac\n\
+                  exec 9> alive\necho started >&9\nexec cat never\n";
+    let qemu = sample.write("bin/qemu-system-aarch64", script);
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).expect("permissions");
+    for pipe in ["alive", "never"] {
+        nix::unistd::mkfifo(&sample.at(pipe), nix::sys::stat::Mode::S_IRWXU).expect("pipe");
+    }
+    // Open for writing: as long the program that reads it does not end by itself.
+    let never = fs::File::options().read(true).write(true).open(sample.at("never")).expect("pipe");
+    let mut boot = sample.command("PATH=\"$PWD/bin:$PATH\";", &["boot", "out"]).spawn().expect("sh");
+    let mut alive = BufReader::new(fs::File::open(sample.at("alive")).expect("pipe"));
+    let mut said = String::new();
+    alive.read_line(&mut said).expect("QEMU");
+    assert_eq!(said, "started\n");
+    let id = nix::unistd::Pid::from_raw(i32::try_from(boot.id()).expect("id"));
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("kill");
+    assert_eq!(boot.wait().expect("boot").code(), Some(143));
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(alive.read_to_end(&mut Vec::new()).is_ok()));
+    let ended = ended.recv_timeout(std::time::Duration::from_secs(30));
+    drop(never);
+    assert!(ended.is_ok(), "QEMU still runs");
+}
+
 /// Whatever the reason, what was built before stays as it is, to the byte, and nothing lies beside it.
 #[test]
 fn a_failing_build_leaves_the_last_good_image() {

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tests::kernel::get;
 use tests::{Result, equal, tool};
 
@@ -119,6 +120,41 @@ fn an_interrupt_keeps_every_boot_and_puts_the_line_back() -> Result<()> {
     let both = runs::read(&json)?;
     equal("boots", &both.runs.len(), &2)?;
     equal("the first boot", &both.runs[0], &first.runs[0])
+}
+
+/// A lab whose client answers no more once it has the place: the first interrupt waits for the release, the second does not.
+#[test]
+fn a_second_interrupt_waits_for_no_lab() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    let (events, never, client) = (at("events"), at("never"), at("labgrid-client"));
+    for pipe in [&events, &never] {
+        nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU)?;
+    }
+    let (said, hangs) = (events.display(), never.display());
+    let hang = |event: &str| format!("*{event}*) echo {event} > '{said}'; exec cat '{hangs}' ;;");
+    let cases =
+        format!("case \"$*\" in *show*) ;; *reserve*) echo LG_TOKEN=t ;; {} {} esac", hang("acquire"), hang("release"));
+    std::fs::write(&client, format!("#!/bin/sh\n{cases}\n"))?;
+    std::fs::set_permissions(&client, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    // Open for writing until the end: as long the client hangs.
+    let _hanging = File::options().read(true).write(true).open(&never)?;
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH")?);
+    let mut command = Command::new(tool::program()?);
+    command.args(["measure", "--labgrid", "kit", "--runs", "1", "--json"]).arg(at("runs.json")).env("PATH", path);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let id = Pid::from_raw(i32::try_from(child.id())?);
+    for event in ["acquire\n", "release\n"] {
+        equal("what the client is asked", &std::fs::read_to_string(&events)?.as_str(), &event)?;
+        kill(id, Signal::SIGINT)?;
+    }
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait().map(|status| status.code())));
+    let code = ended.recv_timeout(Duration::from_secs(60));
+    if code.is_err() {
+        kill(id, Signal::SIGKILL)?;
+    }
+    equal("exit status", &code??, &Some(130))
 }
 
 /// Whether a second program is refused.

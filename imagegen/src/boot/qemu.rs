@@ -2,15 +2,19 @@
 
 use crate::{Error, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// What runs and is to end with this program, by process id.
+static RUNNING: Mutex<Vec<(u32, OwnedFd)>> = Mutex::new(Vec::new());
 
 /// Name of the virtio-serial port a guest under test answers on.
 pub const TEST_PORT: &str = "org.initoverlayfs.test";
@@ -217,6 +221,11 @@ impl Running {
     /// A program whose standard output is a pipe that nobody reads yet.
     pub(super) fn of(mut child: Child) -> Option<Self> {
         let console = child.stdout.take()?;
+        // Without a descriptor (before Linux 5.3) it ends only with an interrupt from the keyboard, which it gets too.
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        if let (Ok(mut running), Ok(process)) = (RUNNING.lock(), process) {
+            running.push((child.id(), process));
+        }
         Some(Running { child, console })
     }
 
@@ -286,6 +295,20 @@ impl Drop for Running {
         // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Ok(mut running) = RUNNING.lock() {
+            running.retain(|(id, _)| *id != self.child.id());
+        }
+    }
+}
+
+/// Kills every QEMU that runs, because the program ends now: who sees that one has ended waits for ever.
+pub fn kill_all() {
+    if let Ok(running) = RUNNING.lock() {
+        for (_, process) in running.iter() {
+            // It fails only if it has ended.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        std::mem::forget(running);
     }
 }
 
