@@ -80,3 +80,8 @@ impl Tool {
         Err(Error::failed(format!("{name} failed ({}): {why}", output.status), "is there space?"))
     }
 }
+
+/// A word for a shell.
+pub(crate) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}

@@ -1,3 +1,5 @@
+//! Whole builds: the same bytes twice, the last good image kept, hostile input refused.
+
 use super::*;
 use crate::board::Architecture;
 use crate::{disk, elf};

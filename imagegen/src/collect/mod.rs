@@ -11,6 +11,7 @@ pub mod wire;
 
 use crate::atomic::Output;
 use crate::runs::{self, Clock, Conditions, FORMAT, Run, Runs, Start, Zero};
+use crate::tool::quoted;
 use crate::{Error, Result, explain, manifest};
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
@@ -79,11 +80,10 @@ pub struct Request {
 
 /// What the machine's shell is given. `units` are asked for by name; `journal` says whether its lines are wanted.
 pub fn script(units: &[String], journal: bool) -> String {
-    let quoted = |name: &String| format!("'{}'", name.replace('\'', "'\\''"));
-    let units: Vec<String> = std::iter::once(&runs::mark::MULTI_USER.to_owned()).chain(units).map(quoted).collect();
+    let names = std::iter::once(runs::mark::MULTI_USER).chain(units.iter().map(String::as_str));
+    let units: Vec<String> = names.map(quoted).collect();
     // What is evaluated once more has to survive that.
-    let units = units.join(" ").replace('\'', "'\\''");
-    format!("units='{units}'\njournal={}\n{SCRIPT}", u8::from(journal))
+    format!("units={}\njournal={}\n{SCRIPT}", quoted(&units.join(" ")), u8::from(journal))
 }
 
 /// Collects one boot; adds it to what `output` holds if `append`, and writes it. Returns the summary.

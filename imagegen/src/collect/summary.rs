@@ -3,6 +3,7 @@
 use super::systemd::Analyzed;
 use super::timeline::{Timeline, UNDIVIDED};
 use crate::boot::console::milliseconds;
+use crate::compare::plain;
 use crate::runs::{Layer, mark};
 use crate::table::table;
 use std::fmt::Write;
@@ -24,7 +25,7 @@ pub fn text(timeline: &Timeline) -> String {
     }
     let mut marks: Vec<_> = timeline.run.marks.iter().collect();
     marks.sort_by_key(|mark| mark.at_us);
-    let rows: Vec<Vec<String>> = marks.iter().map(|mark| vec![mark.name.clone(), signed(mark.at_us)]).collect();
+    let rows: Vec<Vec<String>> = marks.iter().map(|mark| vec![mark.name.clone(), plain(mark.at_us)]).collect();
     if !rows.is_empty() {
         out.push('\n');
         out += &table(&["mark", "ms of the kernel log's clock"], &rows);
@@ -83,7 +84,7 @@ fn phases(timeline: &Timeline, analyzed: Option<Analyzed>) -> String {
 fn reasons(timeline: &Timeline, analyzed: Option<Analyzed>) -> Vec<String> {
     let mut list = Vec::new();
     if let Some(zero) = timeline.counter_us {
-        list.push(format!("The counter started {} ms before the kernel log's clock.", signed(zero.saturating_neg())));
+        list.push(format!("The counter started {} ms before the kernel log's clock.", plain(zero.saturating_neg())));
     }
     let Some(said) = analyzed else { return list };
     if said.firmware_us.is_none() {
@@ -100,9 +101,4 @@ fn reasons(timeline: &Timeline, analyzed: Option<Analyzed>) -> Vec<String> {
         list.push(format!("{CLOCKS} Here it started {} ms {when} it.", milliseconds(apart.unsigned_abs())));
     }
     list
-}
-
-/// Milliseconds that may be negative.
-fn signed(us: i64) -> String {
-    format!("{}{}", if us < 0 { "-" } else { "" }, milliseconds(us.unsigned_abs()))
 }

@@ -1,3 +1,5 @@
+//! Every file system, checked and read back by its own tools.
+
 use super::*;
 use FileSystem::{Btrfs, Ext4, F2fs, Vfat, Xfs};
 use std::process::Command;

@@ -4,7 +4,7 @@
 use super::Store;
 use super::board::{Board, Options};
 use crate::serial::{Serial, Wait};
-use crate::tool::Tool;
+use crate::tool::{Tool, quoted};
 use crate::{Error, Result};
 use std::process::Command;
 use std::sync::Mutex;
@@ -146,9 +146,4 @@ fn client(arguments: &[&str]) -> Result<String> {
     let output = Tool::new(CLIENT, "pipx").args(arguments).output();
     let [wrote, _] = output.map_err(|error| Error { hint: HINT.to_owned(), ..error })?;
     Ok(wrote)
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -3,7 +3,7 @@
 use super::timeline::Boot;
 use crate::atomic::Output;
 use crate::runs::{self, Clock, Conditions, FORMAT, Runs, Zero};
-use crate::{Error, Result};
+use crate::{Error, Result, explain};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -122,8 +122,7 @@ impl Store {
         if is_first {
             conditions.command_line.clone_from(&boot.command_line);
             conditions.zero = boot.zero;
-            let words = boot.command_line.as_deref().unwrap_or_default().split_whitespace();
-            conditions.explained |= words.into_iter().any(|word| word == "initcall_debug");
+            conditions.explained |= boot.command_line.as_deref().is_some_and(explain::is_asked);
         } else if conditions.zero != boot.zero {
             return changed("axis", &format!("{:?}", boot.zero), &format!("{:?}", conditions.zero));
         } else if conditions.command_line.is_some() && conditions.command_line != boot.command_line {

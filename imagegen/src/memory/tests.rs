@@ -1,3 +1,5 @@
+//! Regions of memory, and the device trees that announce them.
+
 use super::*;
 use crate::boot::qemu::{Clock, Transport};
 use std::process::Command;

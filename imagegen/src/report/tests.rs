@@ -1,3 +1,5 @@
+//! Reports in every format, of sets with every layer and of names that mean harm.
+
 use super::*;
 use crate::compare::tests::boots;
 use crate::runs::{Layer, Mark, Span, mark};

@@ -1,3 +1,5 @@
+//! Statistics held against definitions, simulation and drawing.
+
 use super::*;
 use proptest::prelude::*;
 
