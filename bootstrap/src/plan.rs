@@ -265,6 +265,19 @@ pub enum Image<'a> {
     Digest(&'a [u8]),
 }
 
+impl Image<'_> {
+    /// Whether a device can be it. Only of a file the kernel knows an fs-verity digest.
+    const fn can_be_device(&self) -> bool {
+        match self {
+            Image::Any | Image::Pinned { .. } => true,
+            #[cfg(feature = "full")]
+            Image::RootHash { .. } | Image::Signed { .. } => true,
+            #[cfg(feature = "full")]
+            Image::Digest(_) => false,
+        }
+    }
+}
+
 /// The last [`TAIL_BYTES`] of an image that are not all zeros, at a multiple of their number: a cheap sign that writing the
 /// image was not cut short. What lies behind them is padding, the same whether written or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,14 +356,14 @@ pub enum Policy<'a> {
 /// Checks the envelope and decodes a plan.
 ///
 /// # Errors
-/// As [`envelope::open`]; a plan without a slot does not decode.
+/// As [`envelope::open`]; a plan without a slot does not decode, nor one that wants of a device what only a file has.
 pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
     let plan: Plan<'_> = envelope::open(KIND, bytes)?;
     let is_whole = !plan.slots.is_empty()
         && plan.modules.all(|_| true)
         && plan.extras.all(|_| true)
         && plan.slots.all(|slot| match &slot.source {
-            Source::Partition { device, .. } => device.is_whole(),
+            Source::Partition { device, .. } => device.is_whole() && slot.image.can_be_device(),
             Source::Initramfs { .. } => true,
             #[cfg(feature = "full")]
             Source::File { holder, .. } => holder.device.is_whole(),
@@ -369,4 +382,42 @@ pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
 /// As [`envelope::seal`].
 pub fn seal<'b>(plan: &Plan<'_>, buffer: &'b mut [u8]) -> Result<&'b [u8], envelope::Error> {
     envelope::seal(KIND, plan, buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(source: Source<'_>, image: Image<'_>) -> Result<(), envelope::Error> {
+        let mut buffers = [[0; 512]; 2];
+        let [for_slots, for_plan] = &mut buffers;
+        let plan = Plan {
+            board: "board",
+            mode: Mode::Initial,
+            handover: Handover::Kernel,
+            next_init: "/init",
+            modules: List::encode([], &mut []).unwrap(),
+            slots: List::encode([Slot { name: "a", source, image }], for_slots).unwrap(),
+            upper: Upper::Memory(""),
+            extras: List::encode([], &mut []).unwrap(),
+            free: Free::Before,
+            watchdog: None,
+            on_failure: Policy::Reboot,
+        };
+        open(seal(&plan, for_plan).unwrap()).map(drop)
+    }
+
+    #[test]
+    fn a_digest_is_no_devices() {
+        let wanted = || Wanted { device: Device::Path("vda1"), words: "vda1", hint: None, deadline_ms: 0, lun: None };
+        let partition = || Source::Partition { device: wanted(), options: "" };
+        let file = Source::File {
+            holder: Holder { device: wanted(), kind: "ext4", options: "" },
+            path: FilePath::At("/image"),
+        };
+        assert_eq!(opened(partition(), Image::Any), Ok(()));
+        assert_eq!(opened(partition(), Image::RootHash { bytes: 1, parameters: "" }), Ok(()));
+        assert_eq!(opened(file, Image::Digest(&[0; 32])), Ok(()));
+        assert_eq!(opened(partition(), Image::Digest(&[0; 32])), Err(envelope::Error::Payload));
+    }
 }
