@@ -59,7 +59,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { board } => {
             let board = board::load(&board)?;
             let slots = imagegen::count(board.slots.len(), "slot");
-            print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
+            let run = if board.is_unproven() { ", not run on hardware" } else { "" };
+            print(&format!("{}: {}, {slots}: good{run}\n", board.name, board.architecture))?;
         }
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {

@@ -3,6 +3,7 @@
 
 mod document;
 mod find;
+mod hardware;
 mod raw;
 mod schema;
 mod source;
@@ -11,6 +12,7 @@ mod validate;
 mod value;
 
 pub use bootstrap::plan::{Handover, Mode};
+pub use hardware::{Driver, Hardware, Serial, Storage};
 pub use schema::schema;
 pub use source::{Device, FilePath, FileSystem, Holder, Holds, ImageName, Partition, Slot, Source, Wanted, partitions};
 
@@ -55,8 +57,17 @@ pub struct Board {
     pub budget: Budget,
     /// The machine in QEMU, if the board boots there.
     pub qemu: Option<Qemu>,
+    /// The real machine, if there is one.
+    pub hardware: Option<Hardware>,
     /// The files read: the board's own first, then its parents.
     pub files: Vec<PathBuf>,
+}
+
+impl Board {
+    /// Whether it has a real machine on which nobody has run it.
+    pub fn is_unproven(&self) -> bool {
+        self.hardware.as_ref().is_some_and(|hardware| hardware.run_on.is_none())
+    }
 }
 
 /// Processor architecture.

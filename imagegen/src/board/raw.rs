@@ -1,6 +1,10 @@
 //! A board file as it is written: every key optional, every value already of its type, nothing checked across keys.
 //! The JSON schema is made of these types; their doc comments are its descriptions.
 
+mod hardware;
+
+pub(crate) use hardware::{Driver, Hardware};
+
 use super::tables::{some_table, table, tables};
 use super::value::{
     AbsolutePath, Address, DeviceName, Duration, ImageCompression, Label, Lun, ModuleName, Name, Parameters, PartName,
@@ -62,6 +66,10 @@ pub(crate) struct Board {
     #[serde(deserialize_with = "some_table")]
     #[schemars(with = "Qemu")]
     pub(crate) qemu: Option<Qemu>,
+    /// The real machine: what a person at the bench needs to know of it.
+    #[serde(deserialize_with = "some_table")]
+    #[schemars(with = "Hardware")]
+    pub(crate) hardware: Option<Hardware>,
 }
 
 /// Processor architecture.

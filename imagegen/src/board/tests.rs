@@ -77,7 +77,7 @@ compression = "zip"
 "#;
     let expected = r#"b.toml:2: name: found "Not A Name", expected a name: 1 to 64 of a-z, 0-9, - and _
 b.toml:3: architecture: unknown variant `aarch65`, expected one of `aarch64`, `armv7`, `x86_64` (did you mean "aarch64"?)
-b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "mode"?)
+b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu`, `hardware` (did you mean "mode"?)
 b.toml:6: modules.load[1]: found 5, expected a string
 b.toml:6: modules.load[2]: found "no/pe", expected a module's name: letters, digits, - and _, without folder and .ko
 b.toml:7: modules.strip: found "yes", expected a boolean
@@ -85,7 +85,7 @@ b.toml:11: slot[0].deadline: found "ten", expected a duration: a whole number an
 b.toml:15: slot[1].hint: not with source = "initramfs", expected no such key
 b.toml:17: overlay.size: found 5120 bytes, expected a multiple of 4KiB below 4096GiB
 b.toml:18: failure.shell: missing, expected the host path of a static program
-b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "image"?)"#;
+b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu`, `hardware` (did you mean "image"?)"#;
     assert_eq!(errors(text), expected);
 }
 
@@ -346,6 +346,62 @@ fn a_watchdog_has_whole_seconds() {
         let text = errors(&watchdog(keys));
         assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
     }
+}
+
+const HARDWARE: &str = "[hardware]\nsoc = \"Texas Instruments AM625\"\nserial = \"ttyS2,115200n8\"\n\
+                        storage = [\"mmcblk0: eMMC\", \"sda: USB\"]\n";
+
+#[test]
+fn hardware_is_taken_with_its_keys() {
+    let drivers = "drivers = [{ option = \"MMC_SDHCI_AM654\", module = \"sdhci-am654\", why = \"eMMC\" }, \
+                   { option = \"SERIAL_8250_CONSOLE\", why = \"console\" }]\nrun-on = \"never\"\n";
+    let board = good(&format!("{GOOD}hint = \"mmcblk0p2\"\n{HARDWARE}{drivers}"));
+    assert!(board.is_unproven());
+    let hardware = board.hardware.unwrap();
+    assert_eq!((hardware.soc.as_str(), hardware.serial.baud), ("Texas Instruments AM625", 115_200));
+    let driver = |option: &str, module: Option<&str>, why: &str| Driver {
+        option: option.into(),
+        module: module.map(str::to_owned),
+        why: why.into(),
+    };
+    let expected =
+        [driver("MMC_SDHCI_AM654", Some("sdhci-am654"), "eMMC"), driver("SERIAL_8250_CONSOLE", None, "console")];
+    assert_eq!((hardware.drivers.as_slice(), hardware.run_on), (expected.as_slice(), None));
+    let proven = good(&format!("{GOOD}{HARDWARE}run-on = \"2026-12-01, eMMC\"\n"));
+    assert!(!proven.is_unproven() && !good(GOOD).is_unproven());
+}
+
+#[test]
+fn hardware_that_cannot_be_is_refused() {
+    let missing = errors(&format!("{GOOD}[hardware]\n"));
+    for key in ["soc", "serial", "storage"] {
+        assert!(missing.contains(&format!("b.toml:7: hardware.{key}: missing, expected ")), "{missing}");
+    }
+    let rows = [
+        (
+            "drivers = [{ option = \"CONFIG_MMC\", why = \"x\" }]",
+            "hardware.drivers[0].option: found \"CONFIG_MMC\", expected a",
+        ),
+        ("drivers = [{ option = \"MMC\" }]", "hardware.drivers[0].why: missing, expected what it is needed for"),
+        ("drivers = [{ why = \"x\" }]", "hardware.drivers[0].option: missing, expected a kernel option"),
+        ("drivers = [\"MMC\"]", "hardware.drivers[0]: found \"MMC\", expected a table"),
+        ("run-on = 5", "hardware.run-on: found 5, expected a string"),
+        ("drivers = [{ option = \"MMC\", why = \"x\", modul = \"y\" }]", "(did you mean \"module\"?)"),
+    ];
+    for (key, expected) in rows {
+        let text = errors(&format!("{GOOD}{HARDWARE}{key}\n"));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    for (key, place) in [("hint = \"mmcblk1p1\"", "slot[0].hint"), ("hint = \"mmcblk0boot0\"", "slot[0].hint")] {
+        let text = errors(&format!("{GOOD}{key}\n{HARDWARE}"));
+        assert!(
+            text.contains(place) && text.ends_with("expected a partition of hardware.storage: mmcblk0, sda"),
+            "{text}"
+        );
+    }
+    let upper = format!("{GOOD}{HARDWARE}[overlay]\npath = \"sdb1\"\nfilesystem = \"ext4\"\n");
+    let text = errors(&upper);
+    assert!(text.contains("overlay.path: found sdb1, expected a partition of hardware.storage"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod device;
 mod disk;
+mod hardware;
 mod slot;
 mod trust;
 
@@ -84,9 +85,13 @@ impl Validator {
         let failure = self.failure(raw.failure);
         let image = self.image(raw.image);
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
+        let hardware = raw.hardware.map(|hardware| self.hardware(hardware));
         self.together(slots.as_deref(), overlay.as_ref(), verity, image);
         if let (Some(qemu), Some(slots), Some(overlay)) = (&qemu, &slots, &overlay) {
             self.disk(slots, overlay, qemu.as_ref());
+        }
+        if let (Some(Some(hardware)), Some(slots), Some(overlay)) = (&hardware, &slots, &overlay) {
+            self.on_a_disk(hardware, slots, overlay);
         }
         Some(Board {
             name: name?.0,
@@ -117,6 +122,10 @@ impl Validator {
             },
             qemu: match qemu {
                 Some(qemu) => Some(qemu?),
+                None => None,
+            },
+            hardware: match hardware {
+                Some(hardware) => Some(hardware?),
                 None => None,
             },
             files: Vec::new(),

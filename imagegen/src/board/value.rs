@@ -86,6 +86,22 @@ text! {
     Parameters(String), parameters, "module parameters: name=value separated by spaces, without control characters"
 }
 text! {
+    /// A few words.
+    Words(String), words, "1 to 255 characters without control characters"
+}
+text! {
+    /// Option of the kernel's configuration.
+    KernelOption(String), kernel_option, "a kernel option without CONFIG_: letters, digits and _, as in \"MMC_BLOCK\""
+}
+text! {
+    /// Serial port and its settings.
+    Serial(super::Serial), serial, "a port and its settings as for console=, as in \"ttyS2,115200n8\""
+}
+text! {
+    /// A disk.
+    StorageName(super::Storage), storage, "a disk's kernel name, a colon and what it is, as in \"mmcblk0: eMMC\""
+}
+text! {
     /// Compression of the EROFS image.
     ImageCompression(super::ImageCompression), image_compression,
     "none, lz4, lz4hc[,0-12], zstd[,0-22], lzma[,0-109] or deflate[,0-9]"
@@ -217,6 +233,34 @@ fn address(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+fn words(text: &str) -> Option<String> {
+    text_of(text, 255, |c| !c.is_control())
+}
+
+fn kernel_option(text: &str) -> Option<String> {
+    text_of(text, 128, |c| c.is_ascii_alphanumeric() || c == '_').filter(|name| !name.starts_with("CONFIG_"))
+}
+
+/// `bbbbpnf`: baud, parity, bits, flow control (Documentation/admin-guide/kernel-parameters.txt, `console=`).
+fn serial(text: &str) -> Option<super::Serial> {
+    let (device, settings) = text.split_once(',')?;
+    let device = text_of(device, 32, |c| c.is_ascii_alphanumeric()).filter(|name| name.starts_with("tty"))?;
+    let end = settings.find(|c: char| !c.is_ascii_digit()).unwrap_or(settings.len());
+    let (baud, mode) = settings.split_at_checked(end)?;
+    let baud = baud.parse().ok().filter(|baud| *baud != 0)?;
+    let mut mode = mode.chars();
+    let known = mode.next().is_none_or(|parity| "noe".contains(parity))
+        && mode.next().is_none_or(|bits| "5678".contains(bits))
+        && mode.next().is_none_or(|flow| flow == 'r')
+        && mode.next().is_none();
+    known.then(|| super::Serial { device, baud, text: text.to_owned() })
+}
+
+fn storage(text: &str) -> Option<super::Storage> {
+    let (device, what) = text.split_once(": ")?;
+    Some(super::Storage { device: device_name(device)?, what: words(what)? })
+}
+
 fn watchdog_name(text: &str) -> Option<String> {
     let name = text.strip_prefix("/dev/").unwrap_or(text);
     let number = name.strip_prefix("watchdog")?;
@@ -319,6 +363,35 @@ mod tests {
         assert_eq!(watchdog_name("watchdog").as_deref(), Some("watchdog"));
         for bad in ["", "wd0", "watchdogs", "watchdog0/x", "watchdog0000"] {
             assert_eq!(watchdog_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_stands_on_a_real_board() {
+        let port = serial("ttymxc1,115200").unwrap();
+        assert_eq!((port.device.as_str(), port.baud, port.text.as_str()), ("ttymxc1", 115_200, "ttymxc1,115200"));
+        assert_eq!(serial("ttyS2,1500000n8").map(|port| port.baud), Some(1_500_000));
+        for bad in [
+            "",
+            "ttyS0",
+            "ttyS0,",
+            "ttyS0,0",
+            "S0,9600",
+            "ttyS0,9600x8",
+            "ttyS0,9600n8rr",
+            "tty/S0,9600",
+            "ttyS0,99999999999",
+        ] {
+            assert_eq!(serial(bad), None, "{bad}");
+        }
+        let disk = storage("/dev/mmcblk0: eMMC").unwrap();
+        assert_eq!((disk.device.as_str(), disk.what.as_str()), ("mmcblk0", "eMMC"));
+        for bad in ["mmcblk0", "mmcblk0:eMMC", ": eMMC", "mmcblk0: ", "../x: eMMC"] {
+            assert_eq!(storage(bad), None, "{bad}");
+        }
+        assert_eq!(kernel_option("8139TOO").as_deref(), Some("8139TOO"));
+        for bad in ["", "CONFIG_MMC", "MMC-BLOCK", "MMC BLOCK", "MMC=y"] {
+            assert_eq!(kernel_option(bad), None, "{bad}");
         }
     }
 

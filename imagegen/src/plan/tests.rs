@@ -35,6 +35,7 @@ fn board() -> Board {
         initramfs: board::Compression::None,
         budget: board::Budget::default(),
         qemu: None,
+        hardware: None,
         files: Vec::new(),
     }
 }
