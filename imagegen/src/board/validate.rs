@@ -1,5 +1,6 @@
 //! From what a file says to a [`Board`]: what must be there, what must fit together, what defaults to what.
 
+mod bootloader;
 mod device;
 mod disk;
 mod slot;
@@ -64,7 +65,8 @@ impl Validator {
 
     fn board(&mut self, raw: raw::Board) -> Option<Board> {
         let name = self.required("name", raw.name, "the board's name, as in \"qemu-arm64\"");
-        let architecture = self.required("architecture", raw.architecture, "aarch64, armv7 or x86_64");
+        let found = self.required("architecture", raw.architecture, "aarch64, armv7 or x86_64");
+        let architecture = found.map(architecture);
         let mode = match raw.mode {
             None | Some(raw::Mode::Initial) => Mode::Initial,
             Some(raw::Mode::Root) => Mode::Root,
@@ -83,6 +85,7 @@ impl Validator {
         let extras = self.extras(raw.extras);
         let failure = self.failure(raw.failure);
         let image = self.image(raw.image);
+        let bootloader = self.bootloader(raw.bootloader, architecture, slots.as_deref());
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
         self.together(slots.as_deref(), overlay.as_ref(), verity, image);
         if let (Some(qemu), Some(slots), Some(overlay)) = (&qemu, &slots, &overlay) {
@@ -90,11 +93,7 @@ impl Validator {
         }
         Some(Board {
             name: name?.0,
-            architecture: match architecture? {
-                raw::Architecture::Aarch64 => Architecture::Aarch64,
-                raw::Architecture::Armv7 => Architecture::Armv7,
-                raw::Architecture::X86_64 => Architecture::X86_64,
-            },
+            architecture: architecture?,
             mode,
             handover,
             next_init: raw.next_init.map_or_else(|| default_init.to_owned(), |path| path.0),
@@ -115,6 +114,7 @@ impl Validator {
                 switch_root: raw.budget.switch_root.map(|duration| duration.0),
                 marks: raw.budget.marks.into_iter().map(|(name, limit)| (name, limit.0)).collect(),
             },
+            bootloader,
             qemu: match qemu {
                 Some(qemu) => Some(qemu?),
                 None => None,
@@ -243,6 +243,14 @@ impl Validator {
             append: raw.append.unwrap_or_default(),
             arguments: raw.arguments.unwrap_or_default(),
         })
+    }
+}
+
+const fn architecture(raw: raw::Architecture) -> Architecture {
+    match raw {
+        raw::Architecture::Aarch64 => Architecture::Aarch64,
+        raw::Architecture::Armv7 => Architecture::Armv7,
+        raw::Architecture::X86_64 => Architecture::X86_64,
     }
 }
 
