@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, kernel::bring_up,
+    kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -61,6 +61,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             let slots = imagegen::count(board.slots.len(), "slot");
             let run = if board.is_unproven() { ", not run on hardware" } else { "" };
             print(&format!("{}: {}, {slots}: good{run}\n", board.name, board.architecture))?;
+        }
+        Command::BringUp { board, json } => print(&checklist(&board, json)?)?,
+        Command::Doctor { board, config, modules } => {
+            let report = doctor::run(&board, &doctor::Kernel { config, modules })?;
+            print(&report.to_string())?;
+            report.verdict()?;
         }
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
@@ -119,6 +125,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Schema => print(&board::schema())?,
     }
     Ok(())
+}
+
+fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
+    let checklist = bring_up::checklist(board)?;
+    Ok(if json { serde_json::to_string_pretty(&checklist)? + "\n" } else { checklist.to_string() })
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {

@@ -1,6 +1,7 @@
 //! The board: the first word of the vocabulary. A TOML file on the host, with parents, becomes a [`Board`] in which
 //! everything is present and of its type, or one error that names everything wrong with the file.
 
+mod bootloader;
 mod document;
 mod find;
 mod hardware;
@@ -11,6 +12,7 @@ mod tables;
 mod validate;
 mod value;
 
+pub use bootloader::{Bootloader, Emit};
 pub use bootstrap::plan::{Handover, Mode};
 pub use hardware::{Driver, Hardware, Serial, Storage};
 pub use schema::schema;
@@ -55,6 +57,8 @@ pub struct Board {
     pub initramfs: Compression,
     /// Limits for builds and measurements.
     pub budget: Budget,
+    /// What the bootloader takes.
+    pub bootloader: Bootloader,
     /// The machine in QEMU, if the board boots there.
     pub qemu: Option<Qemu>,
     /// The real machine, if there is one.

@@ -1,8 +1,10 @@
 //! A board file as it is written: every key optional, every value already of its type, nothing checked across keys.
 //! The JSON schema is made of these types; their doc comments are its descriptions.
 
+mod bootloader;
 mod hardware;
 
+pub(crate) use bootloader::{Bootloader, Emit};
 pub(crate) use hardware::{Driver, Hardware};
 
 use super::tables::{some_table, table, tables};
@@ -62,6 +64,9 @@ pub(crate) struct Board {
     /// Limits; exceeding one fails a build or a measurement.
     #[serde(deserialize_with = "table")]
     pub(crate) budget: Budget,
+    /// What the board's bootloader takes.
+    #[serde(deserialize_with = "table")]
+    pub(crate) bootloader: Bootloader,
     /// The machine in QEMU, for boards that boot there.
     #[serde(deserialize_with = "some_table")]
     #[schemars(with = "Qemu")]

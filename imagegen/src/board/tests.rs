@@ -77,7 +77,7 @@ compression = "zip"
 "#;
     let expected = r#"b.toml:2: name: found "Not A Name", expected a name: 1 to 64 of a-z, 0-9, - and _
 b.toml:3: architecture: unknown variant `aarch65`, expected one of `aarch64`, `armv7`, `x86_64` (did you mean "aarch64"?)
-b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu`, `hardware` (did you mean "mode"?)
+b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `bootloader`, `qemu`, `hardware` (did you mean "mode"?)
 b.toml:6: modules.load[1]: found 5, expected a string
 b.toml:6: modules.load[2]: found "no/pe", expected a module's name: letters, digits, - and _, without folder and .ko
 b.toml:7: modules.strip: found "yes", expected a boolean
@@ -85,7 +85,7 @@ b.toml:11: slot[0].deadline: found "ten", expected a duration: a whole number an
 b.toml:15: slot[1].hint: not with source = "initramfs", expected no such key
 b.toml:17: overlay.size: found 5120 bytes, expected a multiple of 4KiB below 4096GiB
 b.toml:18: failure.shell: missing, expected the host path of a static program
-b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu`, `hardware` (did you mean "image"?)"#;
+b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `bootloader`, `qemu`, `hardware` (did you mean "image"?)"#;
     assert_eq!(errors(text), expected);
 }
 
@@ -348,6 +348,80 @@ fn a_watchdog_has_whole_seconds() {
     }
 }
 
+/// A board of `architecture` whose bootloader takes this.
+fn with_bootloader(architecture: &str, keys: &str) -> String {
+    format!("{}[bootloader]\n{keys}\n", GOOD.replace("armv7", architecture))
+}
+
+const ADDRESSES: &str =
+    "kernel-address = \"0x80080000\"\ninitramfs-address = \"0x88000000\"\ndtb-address = \"0x87000000\"";
+
+#[test]
+fn a_bootloader_is_taken_with_its_keys() {
+    assert_eq!(good(GOOD).bootloader, Bootloader::default());
+    let all = "emit = [\"fit\", \"extlinux\", \"script\", \"uki\", \"grub\", \"bls\", \"android\"]";
+    let more = "dtb = \"ti/k3.dtb\"\ncommand-line = \" console=ttyS2,115200n8  quiet \"\nlimit = \"64MiB\"";
+    let found = good(&with_bootloader("aarch64", &format!("{all}\n{ADDRESSES}\n{more}"))).bootloader;
+    let emit = vec![Emit::Fit, Emit::Extlinux, Emit::Script, Emit::Uki, Emit::Grub, Emit::Bls, Emit::Android];
+    let expected = Bootloader {
+        emit,
+        dtb: Some("ti/k3.dtb".into()),
+        kernel_address: Some(0x8008_0000),
+        initramfs_address: Some(0x8800_0000),
+        dtb_address: Some(0x8700_0000),
+        command_line: "console=ttyS2,115200n8 quiet".into(),
+        limit: Some(64 << 20),
+    };
+    assert_eq!(found, expected);
+    let pc = good(&with_bootloader("x86_64", "emit = [\"uki\", \"grub\", \"bls\", \"extlinux\"]")).bootloader;
+    assert_eq!(pc.emit, [Emit::Uki, Emit::Grub, Emit::Bls, Emit::Extlinux]);
+}
+
+#[test]
+fn a_bootloader_that_cannot_be_is_refused() {
+    let without = |key: &str| {
+        let rest: Vec<&str> = ADDRESSES.lines().filter(|line| !line.starts_with(key)).collect();
+        format!("emit = [\"android\"]\n{}", rest.join("\n"))
+    };
+    let high = format!("emit = [\"fit\"]\n{}", ADDRESSES.replace("0x80080000", "0x100000000"));
+    let rows = [
+        ("aarch64", "emit = [\"lilo\"]", "bootloader.emit[0]: unknown variant `lilo`, expected one of `fit`,"),
+        ("aarch64", "emit = [\"uki\", \"uki\"]", "bootloader.emit[1]: \"uki\" is there twice, expected each once"),
+        (
+            "x86_64",
+            "emit = [\"script\"]",
+            "bootloader.emit: found \"script\" for x86_64, expected extlinux, uki, grub,",
+        ),
+        ("x86_64", "dtb = \"a.dtb\"", "bootloader.dtb: not with architecture = \"x86_64\", expected no such key"),
+        ("armv7", "emit = [\"fit\"]", "bootloader.kernel-address: missing, expected an address for emit = \"fit\","),
+        (
+            "armv7",
+            &without("kernel"),
+            "bootloader.kernel-address: missing, expected an address for emit = \"android\",",
+        ),
+        ("armv7", &without("initramfs"), "bootloader.initramfs-address: missing, expected an address for emit"),
+        ("armv7", &without("dtb"), "bootloader.dtb-address: missing, expected an address for emit = \"android\","),
+        (
+            "aarch64",
+            &high,
+            "bootloader.kernel-address: found 0x100000000, expected below 0x100000000 for emit = \"fit\"",
+        ),
+        ("aarch64", "dtb-address = \"87000000\"", "bootloader.dtb-address: found \"87000000\", expected an address in"),
+        ("aarch64", "dtb = \"../a.dtb\"", "bootloader.dtb: found \"../a.dtb\", expected a relative path to a .dtb,"),
+        ("aarch64", "dtb = \"a.dts\"", "bootloader.dtb: found \"a.dts\", expected a relative path to a .dtb,"),
+        ("aarch64", "limit = 0", "bootloader.limit: found 0 bytes, expected the size of a boot file,"),
+        ("aarch64", "command-line = \"a=$b\"", "bootloader.command-line: found \"a=$b\", expected 1 to 1024 bytes of"),
+    ];
+    for (architecture, keys, expected) in rows {
+        let text = errors(&with_bootloader(architecture, keys));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    let text = errors(&with_slots(&format!("{MEMORY}[bootloader]\nemit = [\"script\", \"uki\"]\n")));
+    let expected = "bootloader.emit: found \"uki\", which puts no image of slot m into memory, expected script";
+    assert!(text.ends_with(expected), "{text}");
+    good(&with_slots(&format!("{MEMORY}[bootloader]\nemit = [\"script\"]\n")));
+}
+
 const HARDWARE: &str = "[hardware]\nsoc = \"Texas Instruments AM625\"\nserial = \"ttyS2,115200n8\"\n\
                         storage = [\"mmcblk0: eMMC\", \"sda: USB\"]\n";
 
@@ -402,6 +476,13 @@ fn hardware_that_cannot_be_is_refused() {
     let upper = format!("{GOOD}{HARDWARE}[overlay]\npath = \"sdb1\"\nfilesystem = \"ext4\"\n");
     let text = errors(&upper);
     assert!(text.contains("overlay.path: found sdb1, expected a partition of hardware.storage"), "{text}");
+    let with_console =
+        |console: &str| format!("{GOOD}{HARDWARE}[bootloader]\ncommand-line = \"quiet console={console}\"\n");
+    good(&with_console("ttyS2,115200n8"));
+    good(&with_console("tty0 console=ttyS2"));
+    let text = errors(&with_console("ttyS20,115200n8"));
+    let expected = "bootloader.command-line: names no console=ttyS2,115200n8, expected that of hardware.serial";
+    assert!(text.ends_with(expected), "{text}");
 }
 
 #[test]

@@ -78,6 +78,14 @@ text! {
     Address(u64), address, "an address in hexadecimal, as in \"0xa0000000\""
 }
 text! {
+    /// Path of a device tree below the folder of a kernel's device trees.
+    DtbPath(String), dtb_path, "a relative path to a .dtb, as in \"ti/k3-am625-beagleplay.dtb\""
+}
+text! {
+    /// Kernel arguments, one space between them.
+    CommandLine(String), command_line, "1 to 1024 bytes of kernel arguments, without quotes and \\ $ ` ; & | < > { } #, and without initoverlayfs. ... =, rdinit=, initrd= and noinitrd, which are not the bootloader's"
+}
+text! {
     /// Kernel name of a watchdog.
     WatchdogName(String), watchdog_name, "a kernel name of a watchdog, as in \"watchdog0\""
 }
@@ -261,6 +269,25 @@ fn storage(text: &str) -> Option<super::Storage> {
     Some(super::Storage { device: device_name(device)?, what: words(what)? })
 }
 
+fn dtb_path(text: &str) -> Option<String> {
+    let path = text_of(text, 255, |c| c.is_ascii_graphic() && !SPECIAL.contains(c))?;
+    (path.ends_with(".dtb") && is_normalised(&format!("/{path}"))).then_some(path)
+}
+
+/// What quotes or expands in U-Boot's shell, GRUB's, or the kernel's command line.
+const SPECIAL: &str = "\"'\\$`;&|<>{}#";
+
+/// Arguments that every loader takes as they are. What chooses slots, drops what was written or goes around the bootstrap is for
+/// whoever stands before the board, not for a file that says it at every boot. 1024 bytes are what a 32-bit ARM kernel
+/// takes (COMMAND_LINE_SIZE, arch/arm/include/uapi/asm/setup.h).
+fn command_line(text: &str) -> Option<String> {
+    const REFUSED: [&str; 4] = ["initoverlayfs.", "rdinit=", "initrd=", "noinitrd"];
+    let text = text_of(text, 1024, |c| (c == ' ' || c.is_ascii_graphic()) && !SPECIAL.contains(c))?;
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    let is_refused = |word: &&str| REFUSED.iter().any(|refused| word.starts_with(refused));
+    (!words.is_empty() && !words.iter().any(is_refused)).then(|| words.join(" "))
+}
+
 fn watchdog_name(text: &str) -> Option<String> {
     let name = text.strip_prefix("/dev/").unwrap_or(text);
     let number = name.strip_prefix("watchdog")?;
@@ -392,6 +419,38 @@ mod tests {
         assert_eq!(kernel_option("8139TOO").as_deref(), Some("8139TOO"));
         for bad in ["", "CONFIG_MMC", "MMC-BLOCK", "MMC BLOCK", "MMC=y"] {
             assert_eq!(kernel_option(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn device_trees_and_command_lines() {
+        assert_eq!(dtb_path("ti/k3-am625.dtb").as_deref(), Some("ti/k3-am625.dtb"));
+        for bad in ["", "a", "/a.dtb", "a//b.dtb", "../a.dtb", "a b.dtb", "$a.dtb"] {
+            assert_eq!(dtb_path(bad), None, "{bad}");
+        }
+        assert_eq!(
+            command_line("console=ttyS2,115200n8   root=LABEL=x ").as_deref(),
+            Some("console=ttyS2,115200n8 root=LABEL=x")
+        );
+        for bad in [
+            "",
+            " ",
+            "a\nb",
+            "a=\"b c\"",
+            "a='b'",
+            "a;b",
+            "${a}",
+            "a\\b",
+            "a#b",
+            "ä",
+            "a rdinit=/bin/sh",
+            "initrd=/x",
+            "noinitrd",
+        ] {
+            assert_eq!(command_line(bad), None, "{bad}");
+        }
+        for bad in ["initoverlayfs.slot=b", "a initoverlayfs.upper=reset", &"a".repeat(1025)] {
+            assert_eq!(command_line(bad), None, "{bad}");
         }
     }
 

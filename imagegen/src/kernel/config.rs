@@ -15,7 +15,8 @@ const GZIP: &[u8] = &[0x1F, 0x8B];
 /// What a kernel image has in front of its configuration, which is a gzip stream (kernel/configs.c).
 const IN_IMAGE: &[u8] = b"IKCFG_ST";
 /// What to give.
-const HINT: &str = "give a kernel's .config, its /boot/config-VERSION or /proc/config.gz, or an image with CONFIG_IKCONFIG";
+const HINT: &str =
+    "give a kernel's .config, its /boot/config-VERSION or /proc/config.gz, or an image with CONFIG_IKCONFIG";
 
 /// What an option is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +83,11 @@ impl Config {
                 config.add_title(comment);
             } else if !line.is_empty() {
                 let option = line.strip_prefix("CONFIG_").and_then(|rest| rest.split_once('='));
-                let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-                let (name, value) = option.filter(|(name, _)| is_name(name)).ok_or_else(|| {
-                    format!("line {} is neither CONFIG_NAME=VALUE nor a comment", number + 1)
-                })?;
+                let is_name =
+                    |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                let (name, value) = option
+                    .filter(|(name, _)| is_name(name))
+                    .ok_or_else(|| format!("line {} is neither CONFIG_NAME=VALUE nor a comment", number + 1))?;
                 // As Kconfig reads it: the last one counts.
                 config.options.insert(name.to_owned(), value.to_owned());
             }
@@ -202,7 +204,10 @@ mod tests {
         ] {
             assert_eq!(config.state(option), state, "{option}");
         }
-        assert_eq!((config.text("FAT_DEFAULT_IOCHARSET"), config.text("FAT_DEFAULT_CODEPAGE")), (Some("ascii"), Some("437")));
+        assert_eq!(
+            (config.text("FAT_DEFAULT_IOCHARSET"), config.text("FAT_DEFAULT_CODEPAGE")),
+            (Some("ascii"), Some("437"))
+        );
         assert_eq!(config.text("SYSTEM_TRUSTED_KEYS"), None);
     }
 

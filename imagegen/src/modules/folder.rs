@@ -66,7 +66,10 @@ impl Folder {
         let Some(entry) = self.index.modules.get(module) else { return Ok(()) };
         if !entry.file.exists() {
             let what = format!("module {module} has no file {}", entry.file.display());
-            return Err(Error::bad_input(what, "install it there, with all of the kernel's module packages, and run depmod"));
+            return Err(Error::bad_input(
+                what,
+                "install it there, with all of the kernel's module packages, and run depmod",
+            ));
         }
         super::load(&self.index, module.to_owned(), &mut std::collections::BTreeMap::new(), false).map(drop)
     }

@@ -34,6 +34,17 @@ impl Validator {
         Some(Driver { option: option?.0, module: raw.module.map(|name| name.0), why: why?.0 })
     }
 
+    /// Refuses kernel arguments without the debug port: a board whose first boot fails must say so somewhere.
+    pub(super) fn on_the_debug_port(&mut self, hardware: &Hardware, command_line: &str) {
+        let console = format!("console={}", hardware.serial.device);
+        let names =
+            |word: &str| word.strip_prefix(&console).is_some_and(|rest| rest.is_empty() || rest.starts_with(','));
+        if !command_line.is_empty() && !command_line.split(' ').any(names) {
+            let text = format!("names no console={}, expected that of hardware.serial", hardware.serial.text);
+            self.problem("bootloader.command-line", text);
+        }
+    }
+
     /// Refuses devices by a kernel name that no disk of the machine has.
     pub(super) fn on_a_disk(&mut self, hardware: &Hardware, slots: &[Slot], overlay: &Overlay) {
         let of_slots = slots.iter().enumerate().filter_map(|(index, slot)| {
