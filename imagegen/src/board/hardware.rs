@@ -9,7 +9,7 @@ pub struct Hardware {
     pub serial: Serial,
     /// What the kernel needs to reach the image's storage and the debug port, in the order it is needed.
     pub drivers: Vec<Driver>,
-    /// The disks it has.
+    /// The disks it has, first the one that holds the image.
     pub storage: Vec<Storage>,
     /// Where it was run and when; `None`: never.
     pub run_on: Option<String>,

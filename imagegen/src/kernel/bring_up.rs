@@ -127,7 +127,10 @@ fn bootloader(board: &Board) -> Vec<(&'static str, String)> {
         Source::Memory { address, .. } => Some(format!("{address:#x}, by {} or {}", memory::COMMANDS, memory::OVERLAY)),
         _ => None,
     });
-    let watchdog = board.watchdog.is_none().then(|| "watchdog.open_timeout=SECONDS".to_owned());
+    let has = |word: &str| loader.command_line.split(' ').any(|argument| argument.starts_with(word));
+    let restart = (!has("panic=")).then(|| "panic=-1".to_owned());
+    let watchdog = board.watchdog.is_none() && !has("watchdog.open_timeout=");
+    let watchdog = watchdog.then(|| "watchdog.open_timeout=SECONDS".to_owned());
     let rows = [
         ("made by build", Some(emit.join(", ")).filter(|text| !text.is_empty())),
         ("device tree", loader.dtb.clone()),
@@ -140,8 +143,8 @@ fn bootloader(board: &Board) -> Vec<(&'static str, String)> {
         ("image at", region),
         ("largest file", loader.limit.map(|bytes| format!("{bytes} bytes"))),
         ("kernel arguments", Some(loader.command_line.clone()).filter(|text| !text.is_empty())),
-        ("so that it restarts", Some("panic=-1".to_owned())),
-        ("if the bootloader starts a watchdog", watchdog),
+        ("kernel argument for a restart after a panic", restart),
+        ("kernel argument where the bootloader starts a watchdog", watchdog),
     ];
     rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }

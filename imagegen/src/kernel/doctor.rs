@@ -92,40 +92,51 @@ fn fits(board: &Board, config: &Config, path: &Path, folder: Option<&Folder>) ->
 /// How many things the board needs of this kernel, and those that are missing.
 fn hold(board: &Board, config: &Config, folder: Option<&Folder>) -> (usize, Vec<Finding>) {
     let needs = needs(board, Some(config));
-    let mut findings = Vec::new();
-    let loaded = folder.map(|folder| load(board, folder, &mut findings)).unwrap_or_default();
+    let (loaded, broken) = folder.map(|folder| load(board, folder)).unwrap_or_default();
     let place = Place { board, config, folder, loaded };
-    findings.extend(needs.iter().filter_map(|need| place.missing(need)));
+    let lacking: Vec<(&Need, Finding)> = needs.iter().filter_map(|need| Some((need, place.missing(need)?))).collect();
+    // A name that no module has because its option is off has its line already.
+    let is_said = |name: &str| {
+        let choices = lacking.iter().flat_map(|(need, _)| &need.choices);
+        choices.filter_map(|choice| choice.module.as_deref()).any(|module| same(module, name))
+    };
+    let broken = broken.into_iter().filter(|(unknown, _)| unknown.as_deref().is_none_or(|name| !is_said(name)));
+    let mut findings: Vec<Finding> = broken.map(|(_, finding)| finding).collect();
+    findings.extend(lacking.into_iter().map(|(_, finding)| finding));
     if board.modules.strip && config.state("MODULE_SIG_FORCE") == State::On {
-        findings.push(Finding {
-            level: Level::Required,
-            what: "MODULE_SIG_FORCE is on: it takes no module without its signature, which modules.strip removes"
-                .to_owned(),
-            fix: format!("set strip = false in [modules] of {}", place.file()),
-        });
+        let what = "MODULE_SIG_FORCE is on: it takes no module without its signature, which modules.strip removes";
+        findings.push(finding(what.to_owned(), format!("set strip = false in [modules] of {}", place.file())));
     }
     findings.sort_by_key(|finding| finding.level == Level::Advised);
     (needs.len(), findings)
 }
 
-/// The modules that the board's mini-initramfs loads, as far as they are there.
-fn load(board: &Board, folder: &Folder, findings: &mut Vec<Finding>) -> BTreeSet<String> {
-    let mut loaded = BTreeSet::new();
+/// `-` and `_` are the same in names of modules.
+fn same(one: &str, other: &str) -> bool {
+    one.replace('-', "_") == other.replace('-', "_")
+}
+
+/// What is wrong with a module; with the name in `modules.load` that stands for none.
+type Broken = (Option<String>, Finding);
+
+/// The modules that the board's mini-initramfs loads, and what is wrong with them.
+fn load(board: &Board, folder: &Folder) -> (BTreeSet<String>, Vec<Broken>) {
+    let (mut loaded, mut broken) = (BTreeSet::new(), Vec::new());
     for name in &board.modules.load {
         let order = folder.order(name).unwrap_or_else(|error| {
-            findings.push(finding(format!("modules.load: {name}: {}", error.what), error.hint));
+            let unknown = (folder.find(name) == Found::Nothing).then(|| name.clone());
+            broken.push((unknown, finding(format!("modules.load: {name}: {}", error.what), error.hint)));
             Vec::new()
         });
         for module in order {
             let is_new = loaded.insert(module.clone());
             if let Err(error) = if is_new { folder.check(&module) } else { Ok(()) } {
-                let whose =
-                    if module == name.replace('-', "_") { String::new() } else { format!(", which {name} needs") };
-                findings.push(finding(format!("modules.load: {}{whose}", error.what), error.hint));
+                let whose = if same(&module, name) { String::new() } else { format!(", which {name} needs") };
+                broken.push((None, finding(format!("modules.load: {}{whose}", error.what), error.hint)));
             }
         }
     }
-    loaded
+    (loaded, broken)
 }
 
 fn finding(what: String, fix: String) -> Finding {

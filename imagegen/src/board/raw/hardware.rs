@@ -16,7 +16,7 @@ pub(crate) struct Hardware {
     /// What the kernel needs to reach the image's storage and the debug port, in the order it is needed.
     #[serde(deserialize_with = "tables")]
     pub(crate) drivers: Vec<Driver>,
-    /// Disks as the kernel names them, and what they are: "mmcblk0: eMMC".
+    /// Disks as the kernel names them, and what they are, first the one that holds the image: "mmcblk0: eMMC".
     pub(crate) storage: Option<Vec<StorageName>>,
     /// Where it was run and when (default never).
     pub(crate) run_on: Option<Words>,

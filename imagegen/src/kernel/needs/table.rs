@@ -343,20 +343,15 @@ fn partitioned(board: &Board) -> bool {
     devices(board).any(|wanted| matches!(wanted.device, Device::Label(_) | Device::Uuid(_) | Device::Path(_)))
 }
 
-/// Whether something may lie on a disk of this kind: by what the device is called, else by what the machine has.
+/// Whether something lies on a disk of this kind: by what the device is called, else on the machine's first.
 fn on(board: &Board, kind: &str) -> bool {
-    let is_kind = |name: &str| {
-        let rest = name.strip_prefix(kind);
-        // `sda`, but not `sdX` of another driver.
-        rest.is_some_and(|rest| {
-            rest.starts_with(|next: char| if kind == "sd" { next.is_ascii_lowercase() } else { next.is_ascii_digit() })
-        })
-    };
-    let disks: Vec<&str> =
-        board.hardware.iter().flat_map(|hardware| &hardware.storage).map(|disk| disk.device.as_str()).collect();
+    // `sda`, but not `sd1`; `mmcblk0`.
+    let follows = |next: char| if kind == "sd" { next.is_ascii_lowercase() } else { next.is_ascii_digit() };
+    let is_kind = |name: &str| name.strip_prefix(kind).is_some_and(|rest| rest.starts_with(follows));
+    let first = board.hardware.as_ref().and_then(|hardware| hardware.storage.first());
     devices(board).any(|wanted| match (&wanted.device, &wanted.hint) {
         (Device::Path(name), _) | (_, Some(name)) => is_kind(name),
-        (_, None) => disks.iter().any(|disk| is_kind(disk)),
+        (_, None) => first.is_some_and(|disk| is_kind(&disk.device)),
     })
 }
 

@@ -79,7 +79,7 @@ fn drivers_of_the_board_come_last_in_their_order() {
     let last: Vec<_> =
         needs.iter().rev().take(2).rev().map(|need| (need.choices[0].option.as_str(), need.why.as_str())).collect();
     assert_eq!(last, [("B", "first"), ("A", "then")]);
-    // Without a hint the image may lie on any disk of the machine.
+    // Without a hint the image lies on the machine's first disk.
     assert!(needs.iter().any(|need| need.choices[0].option == "MMC_BLOCK"));
 }
 
