@@ -5,7 +5,7 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Collect, Command, Source};
+use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
     Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, kernel::bring_up,
     kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
@@ -56,18 +56,9 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Check { board } => {
-            let board = board::load(&board)?;
-            let slots = imagegen::count(board.slots.len(), "slot");
-            let run = if board.is_unproven() { ", not run on hardware" } else { "" };
-            print(&format!("{}: {}, {slots}: good{run}\n", board.name, board.architecture))?;
-        }
+        Command::Check { board } => print(&check(&board)?)?,
         Command::BringUp { board, json } => print(&checklist(&board, json)?)?,
-        Command::Doctor { board, config, modules } => {
-            let report = doctor::run(&board, &doctor::Kernel { config, modules })?;
-            print(&report.to_string())?;
-            report.verdict()?;
-        }
+        Command::Doctor { board, config, modules } => examine(&board, &doctor::Kernel { config, modules })?,
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
             fakeroot::ensure()?;
@@ -90,18 +81,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let bytes = install::run(&image, &to, raw)?;
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
-        Command::Boot { machine, deterministic } => {
-            let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
-            // The console may have stopped in the middle of a line.
-            print("\n")?;
-            if !outcome.log.rows.is_empty() {
-                print(&format!("{}\n", outcome.log))?;
-            }
-            if machine.how.explain {
-                print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
-            }
-            outcome.verdict()?;
-        }
+        Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
         Command::Measure(measurement) => measurement.run()?,
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
@@ -125,6 +105,34 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Schema => print(&board::schema())?,
     }
     Ok(())
+}
+
+/// Boots a folder, its console on ours, and prints the steps.
+fn boot_once(machine: &Machine, deterministic: bool) -> anyhow::Result<()> {
+    let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
+    // The console may have stopped in the middle of a line.
+    print("\n")?;
+    if !outcome.log.rows.is_empty() {
+        print(&format!("{}\n", outcome.log))?;
+    }
+    if machine.how.explain {
+        print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
+    }
+    Ok(outcome.verdict()?)
+}
+
+fn check(board: &str) -> Result<String, Error> {
+    let board = board::load(board)?;
+    let slots = imagegen::count(board.slots.len(), "slot");
+    let run = if board.is_unproven() { ", not run on hardware" } else { "" };
+    Ok(format!("{}: {}, {slots}: good{run}\n", board.name, board.architecture))
+}
+
+/// Prints what a kernel lacks for a board.
+fn examine(board: &str, kernel: &doctor::Kernel) -> anyhow::Result<()> {
+    let report = doctor::run(board, kernel)?;
+    print(&report.to_string())?;
+    Ok(report.verdict()?)
 }
 
 fn checklist(board: &str, json: bool) -> anyhow::Result<String> {

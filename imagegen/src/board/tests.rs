@@ -645,6 +645,10 @@ fn real_board(board: &Board, text: &str) {
     assert!(places.iter().all(|(_, place)| place.is_some()), "{}: {places:?}", board.name);
     assert!(places.is_sorted_by_key(|(_, place)| *place), "{}: {places:?}", board.name);
     assert!(hardware.drivers.iter().any(|driver| driver.option.ends_with("_CONSOLE")), "{}: no console", board.name);
+    let readme = std::fs::read_to_string(shipped().join("README.md")).unwrap();
+    let disk = hardware.storage.first().map(|disk| format!("{}: {}", disk.device, disk.what)).unwrap_or_default();
+    let row = format!("| `{}` | {} | {disk} | partition | {} |", board.name, hardware.soc, hardware.serial.text);
+    assert!(readme.contains(&row), "board-configs/README.md has no row {row}");
     assert!(board.bootloader.dtb.is_some() && !board.bootloader.command_line.is_empty(), "{}", board.name);
 }
 

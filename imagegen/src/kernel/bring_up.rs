@@ -199,7 +199,7 @@ fn put(board: &Board, slot: &Slot) -> Put {
         commands.push(format!("fsverity enable /mnt{path}"));
     }
     if board.hardware.is_some() && matches!(slot.source, Source::Partition(_)) {
-        commands.insert(0, "# on the board, started from another disk; or with its disk in a card reader".to_owned());
+        commands.insert(0, "# on the board, started from another disk; or from here, its disk in a card reader or shown by U-Boot's ums".to_owned());
     }
     Put { slot: slot.name.clone(), place, commands }
 }

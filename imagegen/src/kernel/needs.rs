@@ -1,11 +1,13 @@
 //! What a kernel must have for a board, each option with its reason. `imagegen bring-up` prints it, `imagegen doctor` holds a kernel
 //! against it.
 
+mod asks;
 mod table;
 
 use super::config::Config;
 use crate::board::{Board, FileSystem};
-use table::{TABLE, holds};
+use asks::holds;
+use table::TABLE;
 
 /// How much a board needs an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

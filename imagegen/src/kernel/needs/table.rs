@@ -1,11 +1,12 @@
 //! The table of options. Names and files are those of Linux 6.12.117; rows that other versions do not have, or have under another
 //! name, say so (`since`, `until`), read in the configurations of Debian's 6.1.176 and 7.2.13.
 
-use super::{Choice, Level, Need};
-use crate::board::{
-    Architecture, Board, Compression, Device, FilePath, FileSystem, ImageCompression, Method, Overlay, Source,
-    Transport, Wanted,
+use super::asks::{
+    all, arm64, armv7, console, corrected, file, gpt, holds, in_initramfs, kept_on_f2fs, mapped, mbr, memory, on,
+    packed, partitioned, real, signed, virtio, virtio_mmio, virtio_pci, waits, x86,
 };
+use super::{Choice, Level, Need};
+use crate::board::{Board, Compression, FileSystem, ImageCompression, Method, Overlay};
 
 /// An option as the table has it.
 #[derive(Clone, Copy)]
@@ -291,120 +292,3 @@ pub(super) const TABLE: &[Row] = &[
         "why a boot failed, in RAM that a restart keeps (a node ramoops in the device tree)",
     ),
 ];
-
-fn all(_: &Board) -> bool {
-    true
-}
-
-fn armv7(board: &Board) -> bool {
-    board.architecture == Architecture::Armv7
-}
-
-fn arm64(board: &Board) -> bool {
-    board.architecture == Architecture::Aarch64
-}
-
-fn x86(board: &Board) -> bool {
-    board.architecture == Architecture::X86_64
-}
-
-fn real(board: &Board) -> bool {
-    board.hardware.is_some()
-}
-
-fn packed(board: &Board, compression: Compression) -> bool {
-    board.initramfs == compression
-}
-
-/// Devices of disks, which memory is not.
-fn devices(board: &Board) -> impl Iterator<Item = &Wanted> {
-    let slots = board.slots.iter().filter(|slot| !matches!(slot.source, Source::Memory { .. }));
-    let upper = match &board.overlay {
-        Overlay::Partition(holder) => Some(&holder.device),
-        Overlay::Memory { .. } => None,
-    };
-    slots.filter_map(|slot| slot.source.device()).chain(upper)
-}
-
-fn waits(board: &Board) -> bool {
-    memory(board) || devices(board).next().is_some()
-}
-
-fn gpt(board: &Board) -> bool {
-    devices(board).any(|wanted| matches!(wanted.device, Device::PartName(_) | Device::PartUuid(_)))
-}
-
-fn mbr(board: &Board) -> bool {
-    devices(board).any(|wanted| matches!(wanted.device, Device::MbrPartUuid(..)))
-}
-
-/// A device that may lie in a table of either kind.
-fn partitioned(board: &Board) -> bool {
-    devices(board).any(|wanted| matches!(wanted.device, Device::Label(_) | Device::Uuid(_) | Device::Path(_)))
-}
-
-/// Whether something lies on a disk of this kind: by what the device is called, else on the machine's first.
-fn on(board: &Board, kind: &str) -> bool {
-    // `sda`, but not `sd1`; `mmcblk0`.
-    let follows = |next: char| if kind == "sd" { next.is_ascii_lowercase() } else { next.is_ascii_digit() };
-    let is_kind = |name: &str| name.strip_prefix(kind).is_some_and(|rest| rest.starts_with(follows));
-    let first = board.hardware.as_ref().and_then(|hardware| hardware.storage.first());
-    devices(board).any(|wanted| match (&wanted.device, &wanted.hint) {
-        (Device::Path(name), _) | (_, Some(name)) => is_kind(name),
-        (_, None) => first.is_some_and(|disk| is_kind(&disk.device)),
-    })
-}
-
-fn virtio(board: &Board) -> bool {
-    board.qemu.is_some() && devices(board).next().is_some()
-}
-
-fn virtio_pci(board: &Board) -> bool {
-    virtio(board) && board.qemu.as_ref().is_some_and(|qemu| qemu.transport == Transport::Pci)
-}
-
-fn virtio_mmio(board: &Board) -> bool {
-    virtio(board) && board.qemu.as_ref().is_some_and(|qemu| qemu.transport == Transport::Mmio)
-}
-
-/// Whether QEMU's console is one of these terminals.
-fn console(board: &Board, kind: &str) -> bool {
-    let rest = board.qemu.as_ref().and_then(|qemu| qemu.console.strip_prefix(kind));
-    rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-}
-
-fn memory(board: &Board) -> bool {
-    board.slots.iter().any(|slot| matches!(slot.source, Source::Memory { .. }))
-}
-
-fn file(board: &Board) -> bool {
-    board.slots.iter().any(|slot| matches!(&slot.source, Source::File { path: FilePath::At(_) | FilePath::Ostree, .. }))
-}
-
-fn in_initramfs(board: &Board) -> bool {
-    board.slots.iter().any(|slot| slot.source == Source::Initramfs)
-}
-
-/// Whether an image is read through dm-verity.
-fn mapped(board: &Board) -> bool {
-    board.slots.iter().any(|slot| board.verity.maps(&slot.source))
-}
-
-fn signed(board: &Board) -> bool {
-    mapped(board) && matches!(board.verity.method, Method::Signature { .. })
-}
-
-fn corrected(board: &Board) -> bool {
-    mapped(board) && board.verity.fec_roots != 0
-}
-
-/// Whether a file system of this kind holds an image, or what is written.
-pub(super) fn holds(board: &Board, kind: FileSystem) -> bool {
-    let image =
-        board.slots.iter().any(|slot| matches!(&slot.source, Source::File { holder, .. } if holder.kind == kind));
-    image || matches!(&board.overlay, Overlay::Partition(holder) if holder.kind == kind)
-}
-
-fn kept_on_f2fs(board: &Board) -> bool {
-    matches!(&board.overlay, Overlay::Partition(holder) if holder.kind == FileSystem::F2fs)
-}
