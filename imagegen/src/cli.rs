@@ -35,6 +35,30 @@ pub enum Command {
         /// Board: a name in board-configs/ or a path.
         board: String,
     },
+    /// Print the checklist for a board's first boot: kernel options, bootloader, storage, serial port, what to measure.
+    #[command(after_help = "Example: imagegen bring-up beagleplay")]
+    BringUp {
+        /// Board: a name in board-configs/ or a path.
+        board: String,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a kernel lacks for a board, and the fix; exit status 1 if something is missing.
+    #[command(
+        after_help = "Modules count where the board loads them; without --modules everything must be built in.\n\n\
+                      Example: imagegen doctor beagleplay --config .config --modules /lib/modules/VERSION"
+    )]
+    Doctor {
+        /// Board: a name in board-configs/ or a path.
+        board: String,
+        /// The kernel's .config, as text or .gz, or an image with CONFIG_IKCONFIG [default: beside the modules, else the running kernel's].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Folder of the kernel's modules [default: none, or without --config the running kernel's].
+        #[arg(long, value_name = "DIR")]
+        modules: Option<PathBuf>,
+    },
     /// Print what a target will do, and write nothing.
     #[command(after_help = "Example: imagegen plan qemu-arm64 --from initrd.gz")]
     Plan(Source),

@@ -22,6 +22,7 @@ pub mod initramfs;
 pub mod input;
 pub mod inspect;
 pub mod install;
+pub mod kernel;
 pub mod manifest;
 pub mod measure;
 pub mod memory;

@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, kernel::bring_up,
+    kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -64,11 +64,9 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Check { board } => {
-            let board = board::load(&board)?;
-            let slots = imagegen::count(board.slots.len(), "slot");
-            print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
-        }
+        Command::Check { board } => print(&check(&board)?)?,
+        Command::BringUp { board, json } => print(&checklist(&board, json)?)?,
+        Command::Doctor { board, config, modules } => examine(&board, &doctor::Kernel { config, modules })?,
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
             fakeroot::ensure()?;
@@ -115,6 +113,39 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Schema => print(&board::schema())?,
     }
     Ok(())
+}
+
+/// Boots a folder, its console on ours, and prints the steps.
+fn boot_once(machine: &Machine, deterministic: bool) -> anyhow::Result<()> {
+    let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
+    // The console may have stopped in the middle of a line.
+    print("\n")?;
+    if !outcome.log.rows.is_empty() {
+        print(&format!("{}\n", outcome.log))?;
+    }
+    if machine.how.explain {
+        print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
+    }
+    Ok(outcome.verdict()?)
+}
+
+fn check(board: &str) -> Result<String, Error> {
+    let board = board::load(board)?;
+    let slots = imagegen::count(board.slots.len(), "slot");
+    let run = if board.is_unproven() { ", not run on hardware" } else { "" };
+    Ok(format!("{}: {}, {slots}: good{run}\n", board.name, board.architecture))
+}
+
+/// Prints what a kernel lacks for a board.
+fn examine(board: &str, kernel: &doctor::Kernel) -> anyhow::Result<()> {
+    let report = doctor::run(board, kernel)?;
+    print(&report.to_string())?;
+    Ok(report.verdict()?)
+}
+
+fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
+    let checklist = bring_up::checklist(board)?;
+    Ok(if json { serde_json::to_string_pretty(&checklist)? + "\n" } else { checklist.to_string() })
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {

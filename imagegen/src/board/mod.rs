@@ -1,8 +1,10 @@
 //! The board: the first word of the vocabulary. A TOML file on the host, with parents, becomes a [`Board`] in which
 //! everything is present and of its type, or one error that names everything wrong with the file.
 
+mod bootloader;
 mod document;
 mod find;
+mod hardware;
 mod raw;
 mod schema;
 mod source;
@@ -10,7 +12,9 @@ mod tables;
 mod validate;
 mod value;
 
+pub use bootloader::{Bootloader, Emit};
 pub use bootstrap::plan::{Handover, Mode};
+pub use hardware::{Driver, Hardware, Serial, Storage};
 pub use schema::schema;
 pub use source::{Device, FilePath, FileSystem, Holder, Holds, ImageName, Partition, Slot, Source, Wanted, partitions};
 
@@ -53,10 +57,21 @@ pub struct Board {
     pub initramfs: Compression,
     /// Limits for builds and measurements.
     pub budget: Budget,
+    /// What the bootloader takes.
+    pub bootloader: Bootloader,
     /// The machine in QEMU, if the board boots there.
     pub qemu: Option<Qemu>,
+    /// The real machine, if there is one.
+    pub hardware: Option<Hardware>,
     /// The files read: the board's own first, then its parents.
     pub files: Vec<PathBuf>,
+}
+
+impl Board {
+    /// Whether it has a real machine on which nobody has run it.
+    pub fn is_unproven(&self) -> bool {
+        self.hardware.as_ref().is_some_and(|hardware| hardware.run_on.is_none())
+    }
 }
 
 /// Processor architecture.

@@ -1,6 +1,12 @@
 //! A board file as it is written: every key optional, every value already of its type, nothing checked across keys.
 //! The JSON schema is made of these types; their doc comments are its descriptions.
 
+mod bootloader;
+mod hardware;
+
+pub(crate) use bootloader::{Bootloader, Emit};
+pub(crate) use hardware::{Driver, Hardware};
+
 use super::tables::{some_table, table, tables};
 use super::value::{
     AbsolutePath, Address, DeviceName, Duration, ImageCompression, Label, Lun, ModuleName, Name, Parameters, PartName,
@@ -58,10 +64,17 @@ pub(crate) struct Board {
     /// Limits; exceeding one fails a build or a measurement.
     #[serde(deserialize_with = "table")]
     pub(crate) budget: Budget,
+    /// What the board's bootloader takes.
+    #[serde(deserialize_with = "table")]
+    pub(crate) bootloader: Bootloader,
     /// The machine in QEMU, for boards that boot there.
     #[serde(deserialize_with = "some_table")]
     #[schemars(with = "Qemu")]
     pub(crate) qemu: Option<Qemu>,
+    /// The real machine: what a person at the bench needs to know of it.
+    #[serde(deserialize_with = "some_table")]
+    #[schemars(with = "Hardware")]
+    pub(crate) hardware: Option<Hardware>,
 }
 
 /// Processor architecture.

@@ -77,7 +77,7 @@ compression = "zip"
 "#;
     let expected = r#"b.toml:2: name: found "Not A Name", expected a name: 1 to 64 of a-z, 0-9, - and _
 b.toml:3: architecture: unknown variant `aarch65`, expected one of `aarch64`, `armv7`, `x86_64` (did you mean "aarch64"?)
-b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "mode"?)
+b.toml:4: mod: unknown field `mod`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `bootloader`, `qemu`, `hardware` (did you mean "mode"?)
 b.toml:6: modules.load[1]: found 5, expected a string
 b.toml:6: modules.load[2]: found "no/pe", expected a module's name: letters, digits, - and _, without folder and .ko
 b.toml:7: modules.strip: found "yes", expected a boolean
@@ -85,7 +85,7 @@ b.toml:11: slot[0].deadline: found "ten", expected a duration: a whole number an
 b.toml:15: slot[1].hint: not with source = "initramfs", expected no such key
 b.toml:17: overlay.size: found 5120 bytes, expected a multiple of 4KiB below 4096GiB
 b.toml:18: failure.shell: missing, expected the host path of a static program
-b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `qemu` (did you mean "image"?)"#;
+b.toml:20: imag: unknown field `imag`, expected one of `inherit`, `name`, `architecture`, `mode`, `handover`, `next-init`, `modules`, `slot`, `verity`, `overlay`, `extras`, `watchdog`, `failure`, `image`, `initramfs`, `budget`, `bootloader`, `qemu`, `hardware` (did you mean "image"?)"#;
     assert_eq!(errors(text), expected);
 }
 
@@ -361,6 +361,143 @@ fn a_watchdog_has_whole_seconds() {
     }
 }
 
+/// A board of `architecture` whose bootloader takes this.
+fn with_bootloader(architecture: &str, keys: &str) -> String {
+    format!("{}[bootloader]\n{keys}\n", GOOD.replace("armv7", architecture))
+}
+
+const ADDRESSES: &str =
+    "kernel-address = \"0x80080000\"\ninitramfs-address = \"0x88000000\"\ndtb-address = \"0x87000000\"";
+
+#[test]
+fn a_bootloader_is_taken_with_its_keys() {
+    assert_eq!(good(GOOD).bootloader, Bootloader::default());
+    let all = "emit = [\"fit\", \"extlinux\", \"script\", \"uki\", \"grub\", \"bls\", \"android\"]";
+    let more = "dtb = \"ti/k3.dtb\"\ncommand-line = \" console=ttyS2,115200n8  quiet \"\nlimit = \"64MiB\"";
+    let found = good(&with_bootloader("aarch64", &format!("{all}\n{ADDRESSES}\n{more}"))).bootloader;
+    let emit = vec![Emit::Fit, Emit::Extlinux, Emit::Script, Emit::Uki, Emit::Grub, Emit::Bls, Emit::Android];
+    let expected = Bootloader {
+        emit,
+        dtb: Some("ti/k3.dtb".into()),
+        kernel_address: Some(0x8008_0000),
+        initramfs_address: Some(0x8800_0000),
+        dtb_address: Some(0x8700_0000),
+        command_line: "console=ttyS2,115200n8 quiet".into(),
+        limit: Some(64 << 20),
+    };
+    assert_eq!(found, expected);
+    let pc = good(&with_bootloader("x86_64", "emit = [\"uki\", \"grub\", \"bls\", \"extlinux\"]")).bootloader;
+    assert_eq!(pc.emit, [Emit::Uki, Emit::Grub, Emit::Bls, Emit::Extlinux]);
+}
+
+#[test]
+fn a_bootloader_that_cannot_be_is_refused() {
+    let without = |key: &str| {
+        let rest: Vec<&str> = ADDRESSES.lines().filter(|line| !line.starts_with(key)).collect();
+        format!("emit = [\"android\"]\n{}", rest.join("\n"))
+    };
+    let high = format!("emit = [\"fit\"]\n{}", ADDRESSES.replace("0x80080000", "0x100000000"));
+    let rows = [
+        ("aarch64", "emit = [\"lilo\"]", "bootloader.emit[0]: unknown variant `lilo`, expected one of `fit`,"),
+        ("aarch64", "emit = [\"uki\", \"uki\"]", "bootloader.emit[1]: \"uki\" is there twice, expected each once"),
+        (
+            "x86_64",
+            "emit = [\"script\"]",
+            "bootloader.emit: found \"script\" for x86_64, expected extlinux, uki, grub,",
+        ),
+        ("x86_64", "dtb = \"a.dtb\"", "bootloader.dtb: not with architecture = \"x86_64\", expected no such key"),
+        ("armv7", "emit = [\"fit\"]", "bootloader.kernel-address: missing, expected an address for emit = \"fit\","),
+        (
+            "armv7",
+            &without("kernel"),
+            "bootloader.kernel-address: missing, expected an address for emit = \"android\",",
+        ),
+        ("armv7", &without("initramfs"), "bootloader.initramfs-address: missing, expected an address for emit"),
+        ("armv7", &without("dtb"), "bootloader.dtb-address: missing, expected an address for emit = \"android\","),
+        (
+            "aarch64",
+            &high,
+            "bootloader.kernel-address: found 0x100000000, expected below 0x100000000 for emit = \"fit\"",
+        ),
+        ("aarch64", "dtb-address = \"87000000\"", "bootloader.dtb-address: found \"87000000\", expected an address in"),
+        ("aarch64", "dtb = \"../a.dtb\"", "bootloader.dtb: found \"../a.dtb\", expected a relative path to a .dtb,"),
+        ("aarch64", "dtb = \"a.dts\"", "bootloader.dtb: found \"a.dts\", expected a relative path to a .dtb,"),
+        ("aarch64", "limit = 0", "bootloader.limit: found 0 bytes, expected the size of a boot file,"),
+        ("aarch64", "command-line = \"a=$b\"", "bootloader.command-line: found \"a=$b\", expected 1 to 1024 bytes of"),
+    ];
+    for (architecture, keys, expected) in rows {
+        let text = errors(&with_bootloader(architecture, keys));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    let text = errors(&with_slots(&format!("{MEMORY}[bootloader]\nemit = [\"script\", \"uki\"]\n")));
+    let expected = "bootloader.emit: found \"uki\", which puts no image of slot m into memory, expected script";
+    assert!(text.ends_with(expected), "{text}");
+    good(&with_slots(&format!("{MEMORY}[bootloader]\nemit = [\"script\"]\n")));
+}
+
+const HARDWARE: &str = "[hardware]\nsoc = \"Texas Instruments AM625\"\nserial = \"ttyS2,115200n8\"\n\
+                        storage = [\"mmcblk0: eMMC\", \"sda: USB\"]\n";
+
+#[test]
+fn hardware_is_taken_with_its_keys() {
+    let drivers = "drivers = [{ option = \"MMC_SDHCI_AM654\", module = \"sdhci-am654\", why = \"eMMC\" }, \
+                   { option = \"SERIAL_8250_CONSOLE\", why = \"console\" }]\nrun-on = \"never\"\n";
+    let board = good(&format!("{GOOD}hint = \"mmcblk0p2\"\n{HARDWARE}{drivers}"));
+    assert!(board.is_unproven());
+    let hardware = board.hardware.unwrap();
+    assert_eq!((hardware.soc.as_str(), hardware.serial.baud), ("Texas Instruments AM625", 115_200));
+    let driver = |option: &str, module: Option<&str>, why: &str| Driver {
+        option: option.into(),
+        module: module.map(str::to_owned),
+        why: why.into(),
+    };
+    let expected =
+        [driver("MMC_SDHCI_AM654", Some("sdhci-am654"), "eMMC"), driver("SERIAL_8250_CONSOLE", None, "console")];
+    assert_eq!((hardware.drivers.as_slice(), hardware.run_on), (expected.as_slice(), None));
+    let proven = good(&format!("{GOOD}{HARDWARE}run-on = \"2026-12-01, eMMC\"\n"));
+    assert!(!proven.is_unproven() && !good(GOOD).is_unproven());
+}
+
+#[test]
+fn hardware_that_cannot_be_is_refused() {
+    let missing = errors(&format!("{GOOD}[hardware]\n"));
+    for key in ["soc", "serial", "storage"] {
+        assert!(missing.contains(&format!("b.toml:7: hardware.{key}: missing, expected ")), "{missing}");
+    }
+    let rows = [
+        (
+            "drivers = [{ option = \"CONFIG_MMC\", why = \"x\" }]",
+            "hardware.drivers[0].option: found \"CONFIG_MMC\", expected a",
+        ),
+        ("drivers = [{ option = \"MMC\" }]", "hardware.drivers[0].why: missing, expected what it is needed for"),
+        ("drivers = [{ why = \"x\" }]", "hardware.drivers[0].option: missing, expected a kernel option"),
+        ("drivers = [\"MMC\"]", "hardware.drivers[0]: found \"MMC\", expected a table"),
+        ("run-on = 5", "hardware.run-on: found 5, expected a string"),
+        ("drivers = [{ option = \"MMC\", why = \"x\", modul = \"y\" }]", "(did you mean \"module\"?)"),
+    ];
+    for (key, expected) in rows {
+        let text = errors(&format!("{GOOD}{HARDWARE}{key}\n"));
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    for (key, place) in [("hint = \"mmcblk1p1\"", "slot[0].hint"), ("hint = \"mmcblk0boot0\"", "slot[0].hint")] {
+        let text = errors(&format!("{GOOD}{key}\n{HARDWARE}"));
+        assert!(
+            text.contains(place) && text.ends_with("expected a partition of hardware.storage: mmcblk0, sda"),
+            "{text}"
+        );
+    }
+    let upper = format!("{GOOD}{HARDWARE}[overlay]\npath = \"sdb1\"\nfilesystem = \"ext4\"\n");
+    let text = errors(&upper);
+    assert!(text.contains("overlay.path: found sdb1, expected a partition of hardware.storage"), "{text}");
+    let with_console =
+        |console: &str| format!("{GOOD}{HARDWARE}[bootloader]\ncommand-line = \"quiet console={console}\"\n");
+    good(&with_console("ttyS2,115200n8"));
+    good(&with_console("tty0 console=ttyS2"));
+    let text = errors(&with_console("ttyS20,115200n8"));
+    let expected = "bootloader.command-line: names no console=ttyS2,115200n8, expected that of hardware.serial";
+    assert!(text.ends_with(expected), "{text}");
+}
+
 #[test]
 fn a_qemu_board_wants_what_its_disk_has() {
     let qemu = "[qemu]\nmachine = \"virt\"\nconsole = \"ttyAMA0\"\n";
@@ -510,6 +647,24 @@ fn deep_nesting_and_huge_files_are_refused() {
     assert!(load_files(&[("b.toml", b"name = \"\xff\"")]).unwrap_err().contains("byte 8 is not UTF-8"));
 }
 
+/// A real board says that nobody ran it, and loads every driver of its that can be a module, in their order.
+fn real_board(board: &Board, text: &str) {
+    let Some(hardware) = &board.hardware else { return };
+    let says = text.lines().next().is_some_and(|line| line.contains("Not run on hardware"));
+    assert_eq!((board.is_unproven(), text.contains("run-on = ")), (says, true), "{}", board.name);
+    let modules = hardware.drivers.iter().filter_map(|driver| driver.module.as_ref());
+    let places = modules.map(|name| (name, board.modules.load.iter().position(|loaded| loaded == name)));
+    let places: Vec<_> = places.collect();
+    assert!(places.iter().all(|(_, place)| place.is_some()), "{}: {places:?}", board.name);
+    assert!(places.is_sorted_by_key(|(_, place)| *place), "{}: {places:?}", board.name);
+    assert!(hardware.drivers.iter().any(|driver| driver.option.ends_with("_CONSOLE")), "{}: no console", board.name);
+    let readme = std::fs::read_to_string(shipped().join("README.md")).unwrap();
+    let disk = hardware.storage.first().map(|disk| format!("{}: {}", disk.device, disk.what)).unwrap_or_default();
+    let row = format!("| `{}` | {} | {disk} | partition | {} |", board.name, hardware.soc, hardware.serial.text);
+    assert!(readme.contains(&row), "board-configs/README.md has no row {row}");
+    assert!(board.bootloader.dtb.is_some() && !board.bootloader.command_line.is_empty(), "{}", board.name);
+}
+
 #[test]
 fn every_shipped_file_is_valid() {
     let mut boards = 0;
@@ -523,7 +678,10 @@ fn every_shipped_file_is_valid() {
         assert!(text.starts_with("# ") && text.lines().nth(1) == Some("#:schema board.schema.json"), "{name}");
         let is_board = text.parse::<toml::Table>().unwrap().contains_key("name");
         match load(path.to_str().unwrap()) {
-            Ok(board) => assert_eq!(Some(board.name.as_str()), path.file_stem().unwrap().to_str()),
+            Ok(board) => {
+                assert_eq!(Some(board.name.as_str()), path.file_stem().unwrap().to_str());
+                real_board(&board, &text);
+            }
             // A parent may be incomplete, but nothing else.
             Err(error) => assert!(
                 !is_board && error.what.lines().all(|line| line.contains("missing") || line.contains("found 0 slots")),
@@ -532,7 +690,7 @@ fn every_shipped_file_is_valid() {
         }
         boards += usize::from(is_board);
     }
-    assert!(boards >= 3);
+    assert!(boards >= 20);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! From what a file says to a [`Board`]: what must be there, what must fit together, what defaults to what.
 
+mod bootloader;
 mod device;
 mod disk;
+mod hardware;
 mod slot;
 mod trust;
 
@@ -64,7 +66,8 @@ impl Validator {
 
     fn board(&mut self, raw: raw::Board) -> Option<Board> {
         let name = self.required("name", raw.name, "the board's name, as in \"qemu-arm64\"");
-        let architecture = self.required("architecture", raw.architecture, "aarch64, armv7 or x86_64");
+        let found = self.required("architecture", raw.architecture, "aarch64, armv7 or x86_64");
+        let architecture = found.map(architecture);
         let mode = match raw.mode {
             None | Some(raw::Mode::Initial) => Mode::Initial,
             Some(raw::Mode::Root) => Mode::Root,
@@ -83,18 +86,20 @@ impl Validator {
         let extras = self.extras(raw.extras);
         let failure = self.failure(raw.failure);
         let image = self.image(raw.image);
+        let bootloader = self.bootloader(raw.bootloader, architecture, slots.as_deref());
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
+        let hardware = raw.hardware.map(|hardware| self.hardware(hardware));
         self.together(slots.as_deref(), overlay.as_ref(), verity, image);
         if let (Some(qemu), Some(slots), Some(overlay)) = (&qemu, &slots, &overlay) {
             self.disk(slots, overlay, qemu.as_ref());
         }
+        if let (Some(Some(hardware)), Some(slots), Some(overlay)) = (&hardware, &slots, &overlay) {
+            self.on_a_disk(hardware, slots, overlay);
+            self.on_the_debug_port(hardware, &bootloader.command_line);
+        }
         Some(Board {
             name: name?.0,
-            architecture: match architecture? {
-                raw::Architecture::Aarch64 => Architecture::Aarch64,
-                raw::Architecture::Armv7 => Architecture::Armv7,
-                raw::Architecture::X86_64 => Architecture::X86_64,
-            },
+            architecture: architecture?,
             mode,
             handover,
             next_init: raw.next_init.map_or_else(|| default_init.to_owned(), |path| path.0),
@@ -103,22 +108,14 @@ impl Validator {
             verity: verity?,
             overlay: overlay?,
             extras,
-            watchdog: match watchdog {
-                Some(watchdog) => Some(watchdog?),
-                None => None,
-            },
+            watchdog: optional(watchdog)?,
             failure: failure?,
             image: image?,
             initramfs: compression(raw.initramfs.compression),
-            budget: Budget {
-                initramfs: raw.budget.initramfs.map(|size| size.0),
-                switch_root: raw.budget.switch_root.map(|duration| duration.0),
-                marks: raw.budget.marks.into_iter().map(|(name, limit)| (name, limit.0)).collect(),
-            },
-            qemu: match qemu {
-                Some(qemu) => Some(qemu?),
-                None => None,
-            },
+            budget: budget(raw.budget),
+            bootloader,
+            qemu: optional(qemu)?,
+            hardware: optional(hardware)?,
             files: Vec::new(),
         })
     }
@@ -243,6 +240,27 @@ impl Validator {
             append: raw.append.unwrap_or_default(),
             arguments: raw.arguments.unwrap_or_default(),
         })
+    }
+}
+
+/// A table that may be missing, but not wrong.
+fn optional<T>(table: Option<Option<T>>) -> Option<Option<T>> {
+    table.map_or(Some(None), |table| table.map(Some))
+}
+
+fn budget(raw: raw::Budget) -> Budget {
+    Budget {
+        initramfs: raw.initramfs.map(|size| size.0),
+        switch_root: raw.switch_root.map(|duration| duration.0),
+        marks: raw.marks.into_iter().map(|(name, limit)| (name, limit.0)).collect(),
+    }
+}
+
+const fn architecture(raw: raw::Architecture) -> Architecture {
+    match raw {
+        raw::Architecture::Aarch64 => Architecture::Aarch64,
+        raw::Architecture::Armv7 => Architecture::Armv7,
+        raw::Architecture::X86_64 => Architecture::X86_64,
     }
 }
 

@@ -80,6 +80,14 @@ text! {
     Address(u64), address, "an address in hexadecimal, as in \"0xa0000000\""
 }
 text! {
+    /// Path of a device tree below the folder of a kernel's device trees.
+    DtbPath(String), dtb_path, "a relative path to a .dtb, as in \"ti/k3-am625-beagleplay.dtb\""
+}
+text! {
+    /// Kernel arguments, one space between them.
+    CommandLine(String), command_line, "1 to 1024 bytes of kernel arguments, without quotes and \\ $ ` ; & | < > { } #, and without initoverlayfs. ... =, rdinit=, initrd= and noinitrd, which are not the bootloader's"
+}
+text! {
     /// Kernel name of a watchdog.
     WatchdogName(String), watchdog_name, "a kernel name of a watchdog, as in \"watchdog0\""
 }
@@ -87,6 +95,22 @@ text! {
     /// Parameters of a kernel module.
     Parameters(String), parameters,
     "module parameters: name=value separated by spaces, at most 255 bytes without control characters"
+}
+text! {
+    /// A few words.
+    Words(String), words, "1 to 255 characters without control characters"
+}
+text! {
+    /// Option of the kernel's configuration.
+    KernelOption(String), kernel_option, "a kernel option without CONFIG_: letters, digits and _, as in \"MMC_BLOCK\""
+}
+text! {
+    /// Serial port and its settings.
+    Serial(super::Serial), serial, "a port and its settings as for console=, as in \"ttyS2,115200n8\""
+}
+text! {
+    /// A disk.
+    StorageName(super::Storage), storage, "a disk's kernel name, a colon and what it is, as in \"mmcblk0: eMMC\""
 }
 text! {
     /// Compression of the EROFS image.
@@ -221,6 +245,53 @@ fn address(text: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+fn words(text: &str) -> Option<String> {
+    text_of(text, 255, |c| !c.is_control())
+}
+
+fn kernel_option(text: &str) -> Option<String> {
+    text_of(text, 128, |c| c.is_ascii_alphanumeric() || c == '_').filter(|name| !name.starts_with("CONFIG_"))
+}
+
+/// `bbbbpnf`: baud, parity, bits, flow control (Documentation/admin-guide/kernel-parameters.txt, `console=`).
+fn serial(text: &str) -> Option<super::Serial> {
+    let (device, settings) = text.split_once(',')?;
+    let device = text_of(device, 32, |c| c.is_ascii_alphanumeric()).filter(|name| name.starts_with("tty"))?;
+    let end = settings.find(|c: char| !c.is_ascii_digit()).unwrap_or(settings.len());
+    let (baud, mode) = settings.split_at_checked(end)?;
+    let baud = baud.parse().ok().filter(|baud| *baud != 0)?;
+    let mut mode = mode.chars();
+    let known = mode.next().is_none_or(|parity| "noe".contains(parity))
+        && mode.next().is_none_or(|bits| "5678".contains(bits))
+        && mode.next().is_none_or(|flow| flow == 'r')
+        && mode.next().is_none();
+    known.then(|| super::Serial { device, baud, text: text.to_owned() })
+}
+
+fn storage(text: &str) -> Option<super::Storage> {
+    let (device, what) = text.split_once(": ")?;
+    Some(super::Storage { device: device_name(device)?, what: words(what)? })
+}
+
+fn dtb_path(text: &str) -> Option<String> {
+    let path = text_of(text, 255, |c| c.is_ascii_graphic() && !SPECIAL.contains(c))?;
+    (path.ends_with(".dtb") && is_normalised(&format!("/{path}"))).then_some(path)
+}
+
+/// What quotes or expands in U-Boot's shell, GRUB's, or the kernel's command line.
+const SPECIAL: &str = "\"'\\$`;&|<>{}#";
+
+/// Arguments that every loader takes as they are. What chooses slots, drops what was written or goes around the bootstrap is for
+/// whoever stands before the board, not for a file that says it at every boot. 1024 bytes are what a 32-bit ARM kernel
+/// takes (COMMAND_LINE_SIZE, arch/arm/include/uapi/asm/setup.h).
+fn command_line(text: &str) -> Option<String> {
+    const REFUSED: [&str; 4] = ["initoverlayfs.", "rdinit=", "initrd=", "noinitrd"];
+    let text = text_of(text, 1024, |c| (c == ' ' || c.is_ascii_graphic()) && !SPECIAL.contains(c))?;
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    let is_refused = |word: &&str| REFUSED.iter().any(|refused| word.starts_with(refused));
+    (!words.is_empty() && !words.iter().any(is_refused)).then(|| words.join(" "))
+}
+
 fn watchdog_name(text: &str) -> Option<String> {
     let name = text.strip_prefix("/dev/").unwrap_or(text);
     let number = name.strip_prefix("watchdog")?;
@@ -323,6 +394,67 @@ mod tests {
         assert_eq!(watchdog_name("watchdog").as_deref(), Some("watchdog"));
         for bad in ["", "wd0", "watchdogs", "watchdog0/x", "watchdog0000"] {
             assert_eq!(watchdog_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_stands_on_a_real_board() {
+        let port = serial("ttymxc1,115200").unwrap();
+        assert_eq!((port.device.as_str(), port.baud, port.text.as_str()), ("ttymxc1", 115_200, "ttymxc1,115200"));
+        assert_eq!(serial("ttyS2,1500000n8").map(|port| port.baud), Some(1_500_000));
+        for bad in [
+            "",
+            "ttyS0",
+            "ttyS0,",
+            "ttyS0,0",
+            "S0,9600",
+            "ttyS0,9600x8",
+            "ttyS0,9600n8rr",
+            "tty/S0,9600",
+            "ttyS0,99999999999",
+        ] {
+            assert_eq!(serial(bad), None, "{bad}");
+        }
+        let disk = storage("/dev/mmcblk0: eMMC").unwrap();
+        assert_eq!((disk.device.as_str(), disk.what.as_str()), ("mmcblk0", "eMMC"));
+        for bad in ["mmcblk0", "mmcblk0:eMMC", ": eMMC", "mmcblk0: ", "../x: eMMC"] {
+            assert_eq!(storage(bad), None, "{bad}");
+        }
+        assert_eq!(kernel_option("8139TOO").as_deref(), Some("8139TOO"));
+        for bad in ["", "CONFIG_MMC", "MMC-BLOCK", "MMC BLOCK", "MMC=y"] {
+            assert_eq!(kernel_option(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn device_trees_and_command_lines() {
+        assert_eq!(dtb_path("ti/k3-am625.dtb").as_deref(), Some("ti/k3-am625.dtb"));
+        for bad in ["", "a", "/a.dtb", "a//b.dtb", "../a.dtb", "a b.dtb", "$a.dtb"] {
+            assert_eq!(dtb_path(bad), None, "{bad}");
+        }
+        assert_eq!(
+            command_line("console=ttyS2,115200n8   root=LABEL=x ").as_deref(),
+            Some("console=ttyS2,115200n8 root=LABEL=x")
+        );
+        for bad in [
+            "",
+            " ",
+            "a\nb",
+            "a=\"b c\"",
+            "a='b'",
+            "a;b",
+            "${a}",
+            "a\\b",
+            "a#b",
+            "ä",
+            "a rdinit=/bin/sh",
+            "initrd=/x",
+            "noinitrd",
+        ] {
+            assert_eq!(command_line(bad), None, "{bad}");
+        }
+        for bad in ["initoverlayfs.slot=b", "a initoverlayfs.upper=reset", &"a".repeat(1025)] {
+            assert_eq!(command_line(bad), None, "{bad}");
         }
     }
 

@@ -2,8 +2,11 @@
 //! so that the target only loads a list.
 
 mod file;
+mod folder;
 mod index;
 mod strip;
+
+pub use folder::{Folder, Found};
 
 use crate::error::{Error, Result};
 use bootstrap::plan::MAX_MODULES;

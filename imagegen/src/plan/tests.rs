@@ -34,7 +34,9 @@ fn board() -> Board {
         image: board::Image { compression: board::ImageCompression::None, cluster: 65536 },
         initramfs: board::Compression::None,
         budget: board::Budget::default(),
+        bootloader: board::Bootloader::default(),
         qemu: None,
+        hardware: None,
         files: Vec::new(),
     }
 }
