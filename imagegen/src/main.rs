@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect, install,
+    manifest, measure, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -61,12 +61,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             let slots = imagegen::count(board.slots.len(), "slot");
             print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
         }
-        Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
-        Command::Build { source, bootstrap, kernel, out } => {
+        Command::Plan(source) => print(&build::resolve(&request(source))?.to_string())?,
+        Command::Build { source, bootstrap, kernel, bootloader, out } => {
             fakeroot::ensure()?;
-            let manifest = build::run(&request(source, bootstrap, kernel), &out)?;
+            let request = build::Request { bootstrap, kernel, bootloader: bootloader.into(), ..request(source) };
+            let manifest = build::run(&request, &out)?;
             for (name, output) in &manifest.outputs {
-                print(&format!("{:>12} {}\n", output.bytes, out.join(name).display()))?;
+                let share = bootloader::share(output);
+                print(&format!("{:>12} {}{share}\n", output.bytes, out.join(name).display()))?;
             }
         }
         Command::Inspect { file, cat, json } => {
@@ -120,9 +122,10 @@ fn run(command: Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
+fn request(source: Source) -> build::Request {
     let Source { board, from, rescue, modules } = source;
-    build::Request { board, from, rescue, modules, bootstrap, kernel }
+    let bootloader = bootloader::Inputs::default();
+    build::Request { board, from, rescue, modules, bootstrap: None, kernel: None, bootloader }
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {
