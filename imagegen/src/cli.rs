@@ -57,7 +57,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record or manifest.
+    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record, manifest, or a bootloader's file.
     #[command(after_help = "Example: imagegen inspect out/initramfs.img --cat /plan > plan; imagegen inspect plan")]
     Inspect {
         /// File or folder.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::board::{self, Architecture};
 use crate::initramfs::Body;
+use crate::inspect;
 use std::process::Command;
 
 fn board(architecture: &str, keys: &str) -> Board {
@@ -251,6 +252,36 @@ fn android_images_are_those_that_others_read() {
     assert_eq!(Android::parse(&vendor), Some(header));
     assert!(vendor[4096..].starts_with(&DTB_MAGIC) && vendor.len() == 8192 && boot.len() == 12288);
     assert_eq!(Android::parse(&vendor[..2100]), None);
+}
+
+#[test]
+fn inspect_lists_what_a_bootloader_takes() {
+    let all = "emit = [\"fit\", \"script\", \"uki\", \"android\"]";
+    let board = board("aarch64", &format!("{all}\n{ADDRESSES}\n{LINE}"));
+    let (folder, _) = make(&board, &kernel_for(Architecture::Aarch64, b"kernel"), true).unwrap();
+    let shown = |name: &str, cat: Option<&str>, json: bool| {
+        let mut out = Vec::new();
+        let options = inspect::Options { cat: cat.map(Into::into), json };
+        inspect::run(&folder.path().join(name), &options, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    let uki = shown(UKI, None, false).unwrap();
+    assert!(uki.contains("           28 .cmdline\n") && uki.contains("           13 .initrd\n"), "{uki}");
+    assert_eq!(shown(UKI, Some(".cmdline"), false).unwrap(), "console=ttyS2,115200n8 quiet");
+    assert!(shown(UKI, Some(".none"), false).unwrap_err().what.ends_with("no section \".none\""));
+    assert!(shown(UKI, None, true).unwrap().contains("\"name\": \".linux\""));
+    assert!(shown(FIT, None, false).unwrap().contains("FIT description: kit"));
+    assert!(shown(SCRIPT, None, false).unwrap().contains("Image Name:   kit"));
+    assert!(shown(FIT, None, true).unwrap_err().what.contains("which writes no JSON"));
+    assert!(shown(BOOT, None, false).unwrap().contains("          13 ramdisk\n"));
+    let vendor = shown(VENDOR_BOOT, None, false).unwrap();
+    assert!(vendor.contains("kernel to 0x80080000, ramdisk to 0x88000000, dtb to 0x87000000\ncommand line console="));
+    assert!(shown(VENDOR_BOOT, None, true).unwrap().contains("\"dtb_address\": 2264924160"));
+    for (name, length) in [(UKI, 0x70), (UKI, 0x700), (BOOT, 40), (VENDOR_BOOT, 2100)] {
+        let bytes = fs::read(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join("cut"), &bytes[..length]).unwrap();
+        let error = shown("cut", None, false).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("truncated"), "{name} {length}: {error}");
+    }
 }
 
 #[test]
