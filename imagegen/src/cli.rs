@@ -216,11 +216,14 @@ pub struct Bootloader {
     /// Stub of a unified kernel image [default: linux*.efi.stub in /usr/lib/systemd/boot/efi].
     #[arg(long, value_name = "FILE")]
     pub stub: Option<PathBuf>,
+    /// Private RSA key in PEM, called NAME.key, that signs the FIT.
+    #[arg(long, value_name = "FILE")]
+    pub fit_key: Option<PathBuf>,
 }
 
 impl From<Bootloader> for imagegen::bootloader::Inputs {
-    fn from(Bootloader { dtb, dtbs, stub }: Bootloader) -> Self {
-        imagegen::bootloader::Inputs { dtb, dtbs, stub }
+    fn from(Bootloader { dtb, dtbs, stub, fit_key }: Bootloader) -> Self {
+        imagegen::bootloader::Inputs { dtb, dtbs, stub, fit_key }
     }
 }
 

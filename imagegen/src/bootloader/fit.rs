@@ -5,7 +5,7 @@ use crate::board::Architecture;
 use crate::manifest::{INITRAMFS, KERNEL};
 use crate::tool::Tool;
 use crate::{Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is in it, by the names of a build.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,61 @@ pub struct Image<'a> {
     pub is_compressed: bool,
     /// File of the device tree.
     pub dtb: &'a str,
+    /// What signs it, if anything does.
+    pub key: Option<&'a Key>,
+}
+
+/// An RSA key, for mkimage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The folder it lies in.
+    pub folder: PathBuf,
+    /// Its file's name without `.key`, by which U-Boot knows it.
+    pub name: String,
+    /// Its length: 2048, 3072 or 4096.
+    pub bits: u32,
+}
+
+impl Key {
+    /// Looks at the private key `path`, in PEM.
+    ///
+    /// # Errors
+    /// Bad input if it is no such key; failed work if `openssl` is missing.
+    pub fn read(path: &Path) -> Result<Self> {
+        let refuse = |why: &str| {
+            let what = format!("{} {why}", path.display());
+            Err(Error::bad_input(what, "give NAME.key, a private RSA key of 2048, 3072 or 4096 bits in PEM"))
+        };
+        if !path.is_file() {
+            return refuse("is no file");
+        }
+        let path = std::fs::canonicalize(path).map_err(Error::io("find", path))?;
+        let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".key"));
+        let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let (Some(name), Some(folder)) = (name.filter(is_plain), path.parent()) else {
+            return refuse("is not called NAME.key, a name of letters, digits, -, _ and .");
+        };
+        let openssl = Tool::new("openssl", "openssl").args(["pkey", "-noout", "-text", "-in"]).arg(&path);
+        let text = match openssl.output() {
+            Ok([text, _]) => text,
+            Err(error) if error.what.starts_with("cannot run") => return Err(error),
+            Err(_) => return refuse("is no key in PEM, or one with a passphrase"),
+        };
+        let bits = [2048, 3072, 4096].into_iter().find(|bits| text.contains(&format!("Private-Key: ({bits} bit, ")));
+        match bits {
+            Some(bits) => Ok(Key { folder: folder.to_owned(), name: name.to_owned(), bits }),
+            None => refuse("is no RSA key of 2048, 3072 or 4096 bits"),
+        }
+    }
+
+    /// The node that has mkimage sign a configuration, and with it all that is in it.
+    fn node(&self) -> String {
+        format!(
+            "\t\t\tsignature {{\n\t\t\t\talgo = \"sha256,rsa{}\";\n\t\t\t\tkey-name-hint = \"{}\";\n\
+             \t\t\t\tsign-images = \"kernel\", \"ramdisk\", \"fdt\";\n\t\t\t}};\n",
+            self.bits, self.name
+        )
+    }
 }
 
 impl Image<'_> {
@@ -42,10 +97,11 @@ impl Image<'_> {
         format!(
             "/dts-v1/;\n\n/ {{\n\tdescription = \"{name}\";\n\t#address-cells = <1>;\n\n\timages {{\n{}{}{}\t}};\n\n\
              \tconfigurations {{\n\t\tdefault = \"conf\";\n\t\tconf {{\n\t\t\tkernel = \"kernel\";\n\
-             \t\t\tramdisk = \"ramdisk\";\n\t\t\tfdt = \"fdt\";\n\t\t}};\n\t}};\n}};\n",
+             \t\t\tramdisk = \"ramdisk\";\n\t\t\tfdt = \"fdt\";\n{}\t\t}};\n\t}};\n}};\n",
             image("kernel", KERNEL, "kernel", &kernel),
             image("ramdisk", INITRAMFS, "ramdisk", &format!("{linux}{plain}")),
             image("fdt", dtb, "flat_dt", plain),
+            self.key.map(Key::node).unwrap_or_default(),
         )
     }
 }

@@ -17,6 +17,7 @@ use crate::board::{Board, Emit};
 use crate::manifest::{self, INITRAMFS, KERNEL, Manifest};
 use crate::tool::Tool;
 use crate::{Error, Result, memory};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,8 @@ pub struct Inputs {
     pub dtbs: Option<PathBuf>,
     /// The stub of a unified kernel image.
     pub stub: Option<PathBuf>,
+    /// The private key that signs the FIT.
+    pub fit_key: Option<PathBuf>,
 }
 
 /// What the formats are made of, looked at before any work is done.
@@ -69,6 +72,7 @@ pub struct Inputs {
 pub struct Sources {
     dtb: Option<PathBuf>,
     stub: Option<PathBuf>,
+    key: Option<fit::Key>,
 }
 
 /// Finds what the board's formats need and `inputs` do not say.
@@ -77,14 +81,18 @@ pub struct Sources {
 /// Bad input if something is missing, or the kernel is none that a format takes.
 pub fn find(board: &Board, kernel: Option<&Path>, inputs: &Inputs) -> Result<Sources> {
     let emit = &board.bootloader.emit;
-    let Some(first) = emit.first() else {
-        let given = [("--dtb", &inputs.dtb), ("--dtbs", &inputs.dtbs), ("--stub", &inputs.stub)];
-        if let Some((option, _)) = given.iter().find(|(_, path)| path.is_some()) {
-            let what = format!("{option}: board {} makes nothing that takes it", board.name);
-            return Err(Error::bad_input(what, "leave it out, or name formats in the board's bootloader.emit"));
-        }
-        return Ok(Sources { dtb: None, stub: None });
-    };
+    let (any, uki, fit) = (!emit.is_empty(), emit.contains(&Emit::Uki), emit.contains(&Emit::Fit));
+    let given = [
+        ("--dtb", &inputs.dtb, any),
+        ("--dtbs", &inputs.dtbs, any),
+        ("--stub", &inputs.stub, uki),
+        ("--fit-key", &inputs.fit_key, fit),
+    ];
+    if let Some((option, ..)) = given.iter().find(|(_, path, is_used)| path.is_some() && !is_used) {
+        let what = format!("{option}: board {} makes nothing that takes it", board.name);
+        return Err(Error::bad_input(what, "leave it out, or name the format in the board's bootloader.emit"));
+    }
+    let Some(first) = emit.first() else { return Ok(Sources { dtb: None, stub: None, key: None }) };
     let Some(kernel) = kernel else {
         let what = format!("board {}: emit = {:?} is made of the kernel, which is not given", board.name, first.name());
         return Err(Error::bad_input(what, "give --kernel FILE, or set bootloader.emit = [] in a board of your own"));
@@ -98,8 +106,9 @@ pub fn find(board: &Board, kernel: Option<&Path>, inputs: &Inputs) -> Result<Sou
         let what = format!("board {}: emit = {:?} holds a device tree, which is not given", board.name, format.name());
         return Err(Error::bad_input(what, "give --dtb FILE"));
     }
-    let stub = if emit.contains(&Emit::Uki) { Some(find_stub(board, inputs)?) } else { None };
-    Ok(Sources { dtb, stub })
+    let stub = if uki { Some(find_stub(board, inputs)?) } else { None };
+    let key = inputs.fit_key.as_deref().map(fit::Key::read).transpose()?;
+    Ok(Sources { dtb, stub, key })
 }
 
 fn find_dtb(board: &Board, inputs: &Inputs) -> Result<Option<PathBuf>> {
@@ -165,7 +174,7 @@ impl Maker<'_> {
     fn make(mut self, sources: &Sources) -> Result<()> {
         for format in &self.board.bootloader.emit {
             match format {
-                Emit::Fit => self.fit()?,
+                Emit::Fit => self.fit(sources.key.as_ref())?,
                 Emit::Extlinux => self.text(EXTLINUX, &menu::extlinux(self.board, self.has_dtb))?,
                 Emit::Script => self.script()?,
                 Emit::Uki => {
@@ -190,7 +199,7 @@ impl Maker<'_> {
         self.manifest.note_file(self.folder, name)
     }
 
-    fn fit(&mut self) -> Result<()> {
+    fn fit(&mut self, key: Option<&fit::Key>) -> Result<()> {
         let line = &self.board.bootloader.command_line;
         let dtb = if line.is_empty() { DTB } else { FIT_DTB };
         if dtb == FIT_DTB {
@@ -199,10 +208,12 @@ impl Maker<'_> {
         }
         let is_compressed = kernel::start_of(&self.folder.join(KERNEL))?.starts_with(&kernel::GZIP);
         let load = self.board.bootloader.kernel_address.unwrap_or_default();
-        let image =
-            fit::Image { name: &self.board.name, architecture: self.board.architecture, load, is_compressed, dtb };
+        let (name, architecture) = (self.board.name.as_str(), self.board.architecture);
+        let image = fit::Image { name, architecture, load, is_compressed, dtb, key };
         self.text(FIT_SOURCE, &image.source())?;
-        mkimage(["-f", FIT_SOURCE, FIT], self.folder)?;
+        let keys = key.map(|key| key.folder.as_os_str());
+        let keys = keys.iter().flat_map(|folder| [OsStr::new("-k"), folder]);
+        mkimage(["-f", FIT_SOURCE].map(OsStr::new).into_iter().chain(keys).chain([OsStr::new(FIT)]), self.folder)?;
         self.manifest.note_file(self.folder, FIT)
     }
 
@@ -223,7 +234,7 @@ impl Maker<'_> {
 }
 
 /// Runs mkimage in `folder`, in 1970.
-fn mkimage<'a>(arguments: impl IntoIterator<Item = &'a str>, folder: &Path) -> Result<()> {
+fn mkimage(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, folder: &Path) -> Result<()> {
     let tool = Tool::new("mkimage", "u-boot-tools").env("SOURCE_DATE_EPOCH", "0").folder(folder);
     tool.args(arguments).run().map(drop)
 }

@@ -67,7 +67,8 @@ fn make(board: &Board, kernel: &[u8], dtb: bool) -> Result<(tempfile::TempDir, M
     fs::write(at(INITRAMFS), "the initramfs").unwrap();
     fs::write(at("stub"), program(pe::machine(kernel).unwrap_or_default())).unwrap();
     write_tree(&at("tree"));
-    let inputs = Inputs { dtb: dtb.then(|| at("tree")), stub: Some(at("stub")), ..Inputs::default() };
+    let stub = board.bootloader.emit.contains(&Emit::Uki).then(|| at("stub"));
+    let inputs = Inputs { dtb: dtb.then(|| at("tree")), stub, ..Inputs::default() };
     let sources = find(board, Some(&at(KERNEL)), &inputs)?;
     let mut manifest = Manifest::example();
     manifest.note_file(folder.path(), KERNEL)?;
@@ -182,6 +183,43 @@ fn a_fit_holds_kernel_initramfs_and_tree_with_hashes() {
     let (plain, manifest) =
         make(&board("armv7", &keys.replace(LINE, "")), &kernel_for(Architecture::Armv7, b""), true).unwrap();
     assert!(text(&plain, FIT_SOURCE).contains("incbin/(\"board.dtb\")") && !manifest.outputs.contains_key(FIT_DTB));
+}
+
+#[test]
+fn a_fit_is_signed_by_an_rsa_key_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let make = |name: &str, how: &[&str]| {
+        let made = Command::new("openssl").arg("genpkey").args(how).arg("-out").arg(at(name)).output();
+        assert!(made.unwrap().status.success());
+    };
+    make("kit.key", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    make("curve.key", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    fs::copy(at("kit.key"), at("kit.pem")).unwrap();
+    fs::copy(at("kit.key"), at("a \"b.key")).unwrap();
+    fs::write(at("text.key"), "no key").unwrap();
+    let key = fit::Key::read(&at("kit.key")).unwrap();
+    assert_eq!((key.name.as_str(), key.bits), ("kit", 2048));
+    for (name, expected) in [
+        ("curve.key", "is no RSA key of 2048,"),
+        ("kit.pem", "is not called NAME.key"),
+        ("a \"b.key", "is not called NAME.key"),
+        ("text.key", "is no key in PEM"),
+        ("none.key", "is no file"),
+    ] {
+        let error = fit::Key::read(&at(name)).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains(expected), "{error}");
+    }
+    let (name, architecture) = ("kit", Architecture::Armv7);
+    let image = fit::Image { name, architecture, load: 0x8000, is_compressed: false, dtb: DTB, key: Some(&key) };
+    let signature = "algo = \"sha256,rsa2048\";\n\t\t\t\tkey-name-hint = \"kit\";";
+    assert!(image.source().contains(signature) && image.source().contains("arch = \"arm\""), "{}", image.source());
+    let error = find(
+        &board("aarch64", "emit = [\"bls\"]"),
+        None,
+        &Inputs { fit_key: Some(at("kit.key")), ..Inputs::default() },
+    );
+    assert!(error.unwrap_err().what.starts_with("--fit-key: board kit makes nothing that takes it"));
 }
 
 #[test]

@@ -58,6 +58,47 @@ fn u_boot_boots_a_fit_a_menu_and_a_script() {
     boots(&board, &[&parts[..], &[("out/boot.scr", "")]].concat());
 }
 
+/// U-Boot's own device tree holds the key, and demands it: what was signed with it boots, what nobody signed does not.
+#[test]
+fn u_boot_takes_a_signed_fit_and_no_other() {
+    let mut board = Board::new("arm64-tuned").unwrap();
+    board.add_flash(U_BOOT, false).unwrap();
+    dump_tree(&board, "tree").unwrap();
+    let subject = ["-subj", "/CN=kit", "-keyout", "kit.key", "-out", "kit.crt"];
+    board.run("openssl", &[&["req", "-x509", "-newkey", "rsa:2048", "-nodes"], &subject[..]].concat()).unwrap();
+    let keys = format!("emit = [\"fit\"]\ncommand-line = \"console=ttyAMA0 panic=-1\"\n{ADDRESSES}");
+    let (tree, key) = (board.path("tree"), board.path("kit.key"));
+    let (tree, key) = (tree.to_string_lossy(), key.to_string_lossy());
+    std::fs::write(board.path("fit.cmd"), BOOT_FIT).unwrap();
+    board.run("mkimage", &["-A", "arm64", "-T", "script", "-d", "fit.cmd", "fit.scr"]).unwrap();
+    let refused = "Failed to verify required signature";
+    for is_signed in [true, false] {
+        let options = ["--dtb", &tree, "--fit-key", &key];
+        build(&board, "qemu-arm64", &keys, if is_signed { &options } else { &options[..2] }).unwrap();
+        if is_signed {
+            // As a board's maker puts the key into U-Boot.
+            std::fs::copy(board.path("out/image.itb"), board.path("copy.itb")).unwrap();
+            std::fs::copy(board.path("tree"), board.path("control")).unwrap();
+            board.run("mkimage", &["-F", "-k", ".", "-K", "control", "-r", "copy.itb"]).unwrap();
+        }
+        disk(&board, &[("fit.scr", "boot.scr"), ("out/image.itb", "")]).unwrap();
+        let mut boot = board.boot();
+        boot.extra = vec!["-dtb".into(), board.path("control").into()];
+        boot.until = Some(refused.to_owned());
+        let outcome = boot.run().unwrap();
+        if is_signed {
+            assert_eq!(came_from(&outcome).unwrap(), "vda2");
+            assert!(outcome.console.contains("sha256,rsa2048:kit+"), "{}", outcome.console);
+        } else {
+            assert!(
+                outcome.console.contains(refused) && !outcome.console.contains("Linux version"),
+                "{}",
+                outcome.console
+            );
+        }
+    }
+}
+
 /// The folder of a Debian package.
 fn package(suite: &str, arch: &str, name: &str) -> Result<String> {
     let output = Command::new(checkout().join("tests/setup/debian.sh")).args([suite, arch, name]).output()?;

@@ -129,12 +129,17 @@ impl Board {
 
     /// Switches it on and watches it until it restarts or the guest switches it off.
     fn start(&self) -> Result<Outcome> {
+        self.boot().run()
+    }
+
+    /// The same, not yet on.
+    fn boot(&self) -> Boot<'_> {
         let mut boot = Boot::new(&self.kernel, PathBuf::new());
         boot.disks = vec![self.path("disk.img")];
         boot.writable = true;
         boot.flash = self.flash.clone();
         boot.memory_mib = self.memory_mib;
-        boot.run()
+        boot
     }
 }
 

@@ -35,6 +35,7 @@ fn boot_partition(board: &Board) -> Result<PathBuf> {
         load: 0x4040_0000,
         is_compressed: false,
         dtb: DTB,
+        key: None,
     };
     std::fs::write(board.path(FIT_SOURCE), image.source())?;
     let script = SCRIPT_ARGS.to_owned() + &std::fs::read_to_string(examples.join("ab.cmd"))?;
