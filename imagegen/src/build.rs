@@ -9,6 +9,7 @@ mod verify;
 use crate::atomic::Staging;
 use crate::board::{self, Board, ImageName, Overlay, Source};
 use crate::boot::qemu::Transport;
+use crate::bootloader;
 use crate::initramfs::{Body, Initramfs};
 use crate::manifest::{self, Machine, Manifest, Module};
 use crate::plan::{self, ResolvedPlan};
@@ -35,6 +36,8 @@ pub struct Request {
     pub bootstrap: Option<PathBuf>,
     /// Kernel to put beside the images.
     pub kernel: Option<PathBuf>,
+    /// What else the bootloader's files are made of.
+    pub bootloader: bootloader::Inputs,
 }
 
 /// Resolves the plan and writes nothing but a spool, which is removed: what `imagegen plan` prints.
@@ -61,6 +64,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     {
         return Err(Error::bad_input(format!("{} is a folder", kernel.display()), "give the kernel's file"));
     }
+    let sources = bootloader::find(&board, request.kernel.as_deref(), &request.bootloader)?;
     for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
         if let Some(from) = from
             && input::is_directory(from)?
@@ -97,6 +101,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
         std::fs::copy(kernel, to).map_err(Error::io("copy", kernel))?;
         manifest.note_file(folder, manifest::KERNEL)?;
     }
+    bootloader::write(&board, &sources, folder, &mut manifest)?;
     manifest.write(folder)?;
     // The spools lie in the folder that is about to be published.
     drop((tree, rescue));

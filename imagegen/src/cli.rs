@@ -62,7 +62,7 @@ pub enum Command {
     /// Print what a target will do, and write nothing.
     #[command(after_help = "Example: imagegen plan qemu-arm64 --from initrd.gz")]
     Plan(Source),
-    /// Make initramfs.img, initoverlayfs.erofs, rescue.erofs, manifest.json, and disk.img for QEMU.
+    /// Make initramfs.img, initoverlayfs.erofs, rescue.erofs, manifest.json, disk.img for QEMU, and what the board's bootloader takes.
     #[command(after_help = "Example: imagegen build qemu-arm64 --from initrd.gz --kernel Image --out out")]
     Build {
         /// What to build from.
@@ -71,14 +71,17 @@ pub enum Command {
         /// Bootstrap program, or folder with bootstrap-ARCH [default: beside imagegen, or installed].
         #[arg(long, value_name = "PATH")]
         bootstrap: Option<PathBuf>,
-        /// Kernel to put beside the images, for `boot`.
+        /// Kernel to put beside the images, for `boot` and the bootloader.
         #[arg(long, value_name = "FILE")]
         kernel: Option<PathBuf>,
+        /// What else the bootloader's files are made of.
+        #[command(flatten)]
+        bootloader: Bootloader,
         /// Folder to make, or to replace if `build` made it.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record or manifest.
+    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record, manifest, or a bootloader's file.
     #[command(after_help = "Example: imagegen inspect out/initramfs.img --cat /plan > plan; imagegen inspect plan")]
     Inspect {
         /// File or folder.
@@ -223,6 +226,29 @@ pub struct Source {
     /// Folder of the kernel's modules [default: everything is built in].
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
+}
+
+/// What the bootloader's files are made of, beside the kernel.
+#[derive(Args, Clone, Debug)]
+pub struct Bootloader {
+    /// The board's device tree, for its bootloader.
+    #[arg(long, value_name = "FILE", conflicts_with = "dtbs")]
+    pub dtb: Option<PathBuf>,
+    /// Folder of the kernel's device trees, in which the board names its own.
+    #[arg(long, value_name = "DIR")]
+    pub dtbs: Option<PathBuf>,
+    /// Stub of a unified kernel image [default: linux*.efi.stub in /usr/lib/systemd/boot/efi].
+    #[arg(long, value_name = "FILE")]
+    pub stub: Option<PathBuf>,
+    /// Private RSA key in PEM, called NAME.key, that signs the FIT.
+    #[arg(long, value_name = "FILE")]
+    pub fit_key: Option<PathBuf>,
+}
+
+impl From<Bootloader> for imagegen::bootloader::Inputs {
+    fn from(Bootloader { dtb, dtbs, stub, fit_key }: Bootloader) -> Self {
+        imagegen::bootloader::Inputs { dtb, dtbs, stub, fit_key }
+    }
 }
 
 /// What to boot.

@@ -1,6 +1,7 @@
-//! `imagegen inspect`: says what any file of the project holds: a plan, a record, an EROFS image, a disk, a manifest, or
-//! whatever `build` takes as its input.
+//! `imagegen inspect`: says what any file of the project holds: a plan, a record, an EROFS image, a disk, a manifest, what a
+//! bootloader takes, or whatever `build` takes as its input.
 
+mod boot_file;
 mod show;
 mod words;
 
@@ -39,6 +40,7 @@ enum What {
     Erofs,
     Disk,
     Manifest,
+    Boot,
     Archive,
 }
 
@@ -52,15 +54,18 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
     let text = match (what, &options.cat) {
         (What::Erofs, Some(inner)) => return erofs::cat(path, inner.as_bytes(), out),
         (What::Archive, Some(inner)) => return cat_archive(path, inner, out),
+        (What::Boot, Some(inner)) => return boot_file::cat(path, inner, out),
         (_, Some(_)) => {
             let text = format!("{} holds no files", path.display());
-            return Err(Error::bad_input(text, "--cat is for an initramfs, a tar, a folder or an EROFS image"));
+            let hint = "--cat is for an initramfs, a tar, a folder, an EROFS image or an EFI program";
+            return Err(Error::bad_input(text, hint));
         }
         (What::Plan, None) => show_plan(path, options.json)?,
         (What::Record, None) => show_record(path, options.json)?,
         (What::Erofs, None) => show_erofs(path, options.json)?,
         (What::Disk, None) => show_disk(path, options.json)?,
         (What::Manifest, None) => show_manifest(path, options.json)?,
+        (What::Boot, None) => boot_file::show(path, options.json)?,
         (What::Archive, None) => show_archive(path, options.json)?,
     };
     match out.write_all(text.as_bytes()) {
@@ -88,6 +93,8 @@ fn detect(path: &Path) -> Result<What> {
         What::Disk
     } else if head.starts_with(b"{") {
         What::Manifest
+    } else if boot_file::is_one(&head) {
+        What::Boot
     } else {
         What::Archive
     })

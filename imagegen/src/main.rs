@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, kernel::bring_up,
-    kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
+    Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect, install,
+    kernel::bring_up, kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -67,12 +67,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check { board } => print(&check(&board)?)?,
         Command::BringUp { board, json } => print(&checklist(&board, json)?)?,
         Command::Doctor { board, config, modules } => examine(&board, &doctor::Kernel { config, modules })?,
-        Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
-        Command::Build { source, bootstrap, kernel, out } => {
+        Command::Plan(source) => print(&build::resolve(&request(source))?.to_string())?,
+        Command::Build { source, bootstrap, kernel, bootloader, out } => {
             fakeroot::ensure()?;
-            let manifest = build::run(&request(source, bootstrap, kernel), &out)?;
+            let request = build::Request { bootstrap, kernel, bootloader: bootloader.into(), ..request(source) };
+            let manifest = build::run(&request, &out)?;
             for (name, output) in &manifest.outputs {
-                print(&format!("{:>12} {}\n", output.bytes, out.join(name).display()))?;
+                let share = bootloader::share(output);
+                print(&format!("{:>12} {}{share}\n", output.bytes, out.join(name).display()))?;
             }
         }
         Command::Inspect { file, cat, json } => {
@@ -148,23 +150,10 @@ fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
     Ok(if json { serde_json::to_string_pretty(&checklist)? + "\n" } else { checklist.to_string() })
 }
 
-fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
+fn request(source: Source) -> build::Request {
     let Source { board, from, rescue, modules } = source;
-    build::Request { board, from, rescue, modules, bootstrap, kernel }
-}
-
-/// Boots a folder, and prints what its steps took.
-fn boot_once(machine: &Machine, deterministic: bool) -> anyhow::Result<()> {
-    let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
-    // The console may have stopped in the middle of a line.
-    print("\n")?;
-    if !outcome.log.rows.is_empty() {
-        print(&format!("{}\n", outcome.log))?;
-    }
-    if machine.how.explain {
-        print(&format!("\n{}", explain::text(&runs::Run::from_log(&outcome.log))))?;
-    }
-    Ok(outcome.verdict()?)
+    let bootloader = bootloader::Inputs::default();
+    build::Request { board, from, rescue, modules, bootstrap: None, kernel: None, bootloader }
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {

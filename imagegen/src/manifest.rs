@@ -22,7 +22,7 @@ pub const DISK: &str = "disk.img";
 /// The kernel, if it was given.
 pub const KERNEL: &str = "kernel";
 /// Version of the manifest's format; a reader accepts exactly its own.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Who made it: a reader accepts exactly this.
 const MADE_BY: &str = "initoverlayfs";
 /// Largest manifest read, in bytes.
@@ -100,6 +100,8 @@ pub struct Output {
     pub bytes: u64,
     /// SHA-256 of its content.
     pub sha256: String,
+    /// What the board's bootloader takes at most, in bytes.
+    pub limit: Option<u64>,
 }
 
 /// How QEMU boots it.
@@ -181,7 +183,7 @@ impl Manifest {
 
     /// Notes a file whose digest is known.
     pub fn note(&mut self, name: &str, bytes: u64, sha256: [u8; 32]) {
-        self.outputs.insert(name.to_owned(), Output { bytes, sha256: hex(&sha256) });
+        self.outputs.insert(name.to_owned(), Output { bytes, sha256: hex(&sha256), limit: None });
     }
 
     #[cfg(test)]

@@ -81,8 +81,7 @@ pub fn check_folder(path: &Path) -> Result<usize> {
 pub fn check_output(folder: &Path, manifest: &Manifest, name: &str) -> Result<()> {
     let path = folder.join(name);
     let (bytes, sha256) = manifest::digest_file(&path)?;
-    let found = manifest::Output { bytes, sha256: hex(&sha256) };
-    if manifest.outputs.get(name) == Some(&found) {
+    if manifest.outputs.get(name).is_some_and(|output| output.bytes == bytes && output.sha256 == hex(&sha256)) {
         return Ok(());
     }
     let what = format!("{}: not what manifest.json says", path.display());

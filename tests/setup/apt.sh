@@ -45,7 +45,7 @@ test f2fs-tools for the same
 test xfsprogs for the same
 test btrfs-progs for the same
 test,yocto mtools writes files into a vfat image
-test,yocto device-tree-compiler puts an image in memory into the device tree
+test,yocto device-tree-compiler puts an image in memory, and a FIT's kernel arguments, into the device tree
 test,yocto gcc-aarch64-linux-gnu compiles the tuned kernel
 test make for the same
 test flex for the same
@@ -53,11 +53,11 @@ test bison for the same
 test bc for the same
 test libssl-dev for the same
 test busybox-static the shell of a system that replaces images
-test python3-venv labgrid runs the boards of the test lab
+test python3-venv labgrid runs the boards of the test lab; runs the reference of Android's images
 test microcom listens to them
 test u-boot-qemu the bootloader that counts tries
-test,yocto u-boot-tools mkimage makes what it boots
-test qemu-efi-aarch64 the firmware that starts systemd-boot
+test,yocto u-boot-tools mkimage makes what U-Boot boots
+test qemu-efi-aarch64 the firmware that starts systemd-boot, GRUB and unified kernel images
 test ovmf for the same on a PC
 yocto chrpath bitbake asks for it
 yocto diffstat for the same

@@ -71,5 +71,9 @@ folder=$(fetch trixie arm64 systemd-boot-efi)
 loader aarch64 "$folder/usr/lib/systemd/boot/efi/systemd-bootaa64.efi"
 folder=$(fetch bookworm amd64 systemd-boot-efi)
 loader x86_64 "$folder/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+# What tests ask debian.sh for by themselves.
+fetch bookworm arm64 grub-efi-arm64-bin > /dev/null
+fetch bookworm amd64 grub-efi-amd64-bin > /dev/null
+fetch trixie arm64 mkbootimg > /dev/null
 mv "$list.part" "$list"
 cat "$list"

@@ -45,13 +45,22 @@ pub fn board(kernel: &Kernel) -> &'static str {
 /// # Errors
 /// With what the program said, if it fails.
 pub fn build(board: &str, kernel: &Kernel, from: &Path, out: &Path) -> Result<()> {
+    build_with(board, kernel, from, out, &[]).map(drop)
+}
+
+/// The same with further options; what the program wrote.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(board: &str, kernel: &Kernel, from: &Path, out: &Path, options: &[&str]) -> Result<String> {
     let mut arguments: Vec<&OsStr> = vec!["build".as_ref(), board.as_ref(), "--from".as_ref(), from.as_ref()];
     arguments.extend([OsStr::new("--kernel"), kernel.image.as_ref(), "--out".as_ref(), out.as_ref()]);
     if let Some(modules) = &kernel.modules {
         arguments.extend([OsStr::new("--modules"), modules.as_ref()]);
     }
+    arguments.extend(options.iter().map(OsStr::new));
     let output = run(arguments)?;
-    if output.status.success() { Ok(()) } else { Err(said(&output).into()) }
+    if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(said(&output).into()) }
 }
 
 /// Writes the small system of [`content::guest`] as an initramfs into `folder`.

@@ -697,6 +697,25 @@ fn missing_tools() {
     assert!(!sample.at("out").exists());
     sample.write("Image", "a kernel");
     accepted(&sample.imagegen(&[&build[..], &["--kernel", "Image"]].concat()));
+    // An Image as far as anybody looks (Documentation/arch/arm64/booting.rst).
+    sample.write("Image", [&[0; 56][..], b"ARM\x64"].concat());
+    sample.write("board.toml", format!("{BOARD}[bootloader]\nemit = [\"script\"]\n"));
+    accepted(&sample.imagegen(&[&build[..], &["--kernel", "Image"]].concat()));
+    let good = sample.files("out");
+    // All tools but this one.
+    let tools: &[&str] = &["mkfs.erofs", "fsck.erofs", "fakeroot", "faked-sysv", "sh"];
+    for tool in tools {
+        let paths = std::env::var("PATH").expect("PATH") + ":/usr/sbin";
+        if let Some(found) = paths.split(':').map(|folder| Path::new(folder).join(tool)).find(|path| path.is_file()) {
+            fs::create_dir_all(sample.at("bin")).expect("folder");
+            symlink(found, sample.at("bin").join(tool)).expect("link");
+        }
+    }
+    let output = sample.command("PATH=$PWD/bin;", &[&build[..], &["--kernel", "Image"]].concat()).output().expect("sh");
+    refused(&output, FAILED_WORK, &["cannot run mkimage", "apt-get install u-boot-tools"]);
+    assert!(sample.files("out") == good);
+    sample.refuses(&build, BAD_INPUT, &["emit = \"script\" is made of the kernel", "give --kernel FILE"]);
+    sample.write("board.toml", BOARD);
     let output = sample.command("PATH=/nonexistent;", &["boot", "out"]).output().expect("sh");
     refused(&output, FAILED_WORK, &["qemu-system-aarch64", "apt-get install "]);
 }
@@ -752,6 +771,8 @@ fn a_failing_build_leaves_the_last_good_image() {
     sample.write("content", &content);
     sample.write("board.toml", format!("{BOARD}[budget]\ninitramfs = \"1KiB\"\n"));
     unchanged(&sample.build(), FAILED_WORK, &["the budget of example is 1024"]);
+    sample.write("board.toml", format!("{BOARD}[bootloader]\nlimit = \"1KiB\"\n"));
+    unchanged(&sample.build(), FAILED_WORK, &["example: initramfs.img has ", " bytes, bootloader.limit is 1024"]);
     sample.write("board.toml", format!("{BOARD}[image]\ncompression = \"lzma,109\"\n"));
     if Command::new("mkfs.erofs").arg("--help").output().is_ok_and(|help| !format!("{help:?}").contains("lzma")) {
         unchanged(&sample.build(), BAD_INPUT, &["mkfs.erofs", "cannot compress with `lzma`"]);

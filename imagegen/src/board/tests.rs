@@ -403,7 +403,7 @@ fn a_bootloader_that_cannot_be_is_refused() {
         (
             "x86_64",
             "emit = [\"script\"]",
-            "bootloader.emit: found \"script\" for x86_64, expected extlinux, uki, grub,",
+            "bootloader.emit: found \"script\" for x86_64, expected extlinux, uki, grub or",
         ),
         ("x86_64", "dtb = \"a.dtb\"", "bootloader.dtb: not with architecture = \"x86_64\", expected no such key"),
         ("armv7", "emit = [\"fit\"]", "bootloader.kernel-address: missing, expected an address for emit = \"fit\","),

@@ -46,6 +46,7 @@ impl Sample {
             modules: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),
+            bootloader: bootloader::Inputs::default(),
         };
         Sample { folder, request }
     }

@@ -199,7 +199,8 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
         let _ = writeln!(text, "made by {name} {version}");
     }
     for (name, output) in &manifest.outputs {
-        let _ = writeln!(text, "{:>12} {} {name}", output.bytes, output.sha256);
+        let share = crate::bootloader::share(output);
+        let _ = writeln!(text, "{:>12} {} {name}{share}", output.bytes, output.sha256);
     }
     for line in &manifest.plan {
         let _ = writeln!(text, "{line}");

@@ -1,6 +1,7 @@
-//! Boot tier: real bootloaders count tries, choose slots and place an image in memory, with nothing but what `board-configs/` and
-//! `imagegen build` give to them.
+//! Boot tier: real bootloaders boot what is emitted for them, count tries, choose slots and place an image in memory, with nothing but
+//! what `board-configs/` and `imagegen build` give to them.
 
+mod emitted;
 mod memory;
 mod systemd_boot;
 mod u_boot;
@@ -128,13 +129,27 @@ impl Board {
 
     /// Switches it on and watches it until it restarts or the guest switches it off.
     fn start(&self) -> Result<Outcome> {
+        self.boot().run()
+    }
+
+    /// The same, not yet on.
+    fn boot(&self) -> Boot<'_> {
         let mut boot = Boot::new(&self.kernel, PathBuf::new());
         boot.disks = vec![self.path("disk.img")];
         boot.writable = true;
         boot.flash = self.flash.clone();
         boot.memory_mib = self.memory_mib;
-        boot.run()
+        boot
     }
+}
+
+/// Writes the device tree of the machine as U-Boot in its first flash chip finds it: with firmware there it has other devices.
+fn dump_tree(board: &Board, name: &str) -> Result<()> {
+    let machine = format!("virt,dumpdtb={name}");
+    let memory = board.memory_mib.to_string();
+    let machine = ["-machine", &machine, "-cpu", "cortex-a72", "-m", &memory, "-display", "none"];
+    let firmware = ["-drive", "if=pflash,format=raw,readonly=on,file=flash0"];
+    board.run("qemu-system-aarch64", &[&machine[..], &firmware].concat()).map(drop)
 }
 
 /// The device that the image of a boot came from.

@@ -1,4 +1,4 @@
-//! U-Boot places an image in memory by the very commands that `imagegen build` writes for a board.
+//! U-Boot places an image in memory by the very script that `imagegen build` writes for a board.
 
 use super::u_boot::U_BOOT;
 use super::{Board, came_from};
@@ -6,12 +6,8 @@ use bootstrap::crc::crc32;
 use tests::image::IMAGE_PATH;
 use tests::{Result, tool};
 
-/// What a board's boot script does before those commands, and after them.
-const BEFORE: &str = "setenv bootargs console=ttyAMA0 panic=-1 guest=reread\n\
-    setenv fdt_addr_r ${fdt_addr}\n\
-    load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} ${prefix}kernel\n\
-    load ${devtype} ${devnum}:${distro_bootpart} ${ramdisk_addr_r} ${prefix}initramfs.img\n";
-const AFTER: &str = "booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt_addr_r}\n";
+/// The script that a build makes, with those commands in it.
+const SCRIPT: &str = "[bootloader]\nemit = [\"script\"]\ncommand-line = \"console=ttyAMA0 panic=-1 guest=reread\"\n";
 /// The board, and where its image lies.
 const BOARD: &str = "inherit = \"qemu-arm64-memory\"\n";
 const ADDRESS: u64 = 0xa000_0000;
@@ -21,20 +17,16 @@ const WITH_RESCUE: &str = "inherit = \"qemu-arm64-memory\"\nname = \"with-rescue
     [[slot]]\nname = \"a\"\nsource = \"memory\"\naddress = \"0xa0000000\"\nram-start = \"0x40000000\"\ndeadline = \"1s\"\n\
     [[slot]]\nname = \"rescue\"\nsource = \"initramfs\"\n";
 
-/// A board whose one partition has kernel and script, and of what `imagegen build` wrote for `description` these files.
+/// A board whose one partition has the kernel and the script that `imagegen build` wrote for `description`, and of the rest these files.
 fn board(description: &str, files: &[&str]) -> Result<Board> {
     let mut board = Board::new("arm64-tuned")?;
     board.memory_mib = 2048;
     board.add_flash(U_BOOT, false)?;
     let content = tool::guest(&board.kernel, board.folder.path())?;
-    std::fs::write(board.path("board.toml"), description)?;
+    std::fs::write(board.path("board.toml"), description.to_owned() + SCRIPT)?;
     tool::build(&board.path("board.toml").to_string_lossy(), &board.kernel, &content, &board.path("out"))?;
-    let commands = std::fs::read_to_string(board.path("out/memory.cmd"))?;
-    std::fs::write(board.path("boot.cmd"), [BEFORE, &commands, AFTER].concat())?;
-    board.run("mkimage", &["-A", "arm64", "-T", "script", "-d", "boot.cmd", "boot.scr"])?;
     let boot = board.vfat("boot", 128)?;
-    board.run("mcopy", &[&["-i", "boot", "boot.scr"], files, &["::"]].concat())?;
-    board.run("mcopy", &["-i", "boot", &board.kernel.image.to_string_lossy(), "::kernel"])?;
+    board.run("mcopy", &[&["-i", "boot", "out/boot.scr", "out/kernel"], files, &["::"]].concat())?;
     board.disk(&[("boot", &boot)])?;
     Ok(board)
 }

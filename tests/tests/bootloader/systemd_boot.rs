@@ -6,20 +6,20 @@ use tests::image::IMAGE_PATH;
 use tests::kernel::{checkout, get};
 
 /// What is different between the architectures.
-struct Machine {
+pub struct Machine {
     /// An EFI program, which the tuned kernel is not.
-    kernel: &'static str,
-    loader: &'static str,
+    pub kernel: &'static str,
+    pub loader: &'static str,
     /// Where the firmware looks for it.
-    name: &'static str,
+    pub name: &'static str,
     /// Firmware, and its empty variables.
-    firmware: [&'static str; 2],
+    pub firmware: [&'static str; 2],
     /// What a board adds to every entry.
     options: &'static str,
 }
 
 /// With Debian's qemu-efi-aarch64.
-const ARM64: Machine = Machine {
+pub const ARM64: Machine = Machine {
     kernel: "arm64-6.12",
     loader: "systemd-boot-aarch64",
     name: "BOOTAA64.EFI",
@@ -27,7 +27,7 @@ const ARM64: Machine = Machine {
     options: "options  console=ttyAMA0 panic=-1\n",
 };
 /// With Debian's ovmf.
-const X86_64: Machine = Machine {
+pub const X86_64: Machine = Machine {
     kernel: "x86_64-6.1",
     loader: "systemd-boot-x86_64",
     name: "BOOTX64.EFI",

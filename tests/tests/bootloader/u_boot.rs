@@ -1,6 +1,8 @@
-//! U-Boot counts tries and chooses slots by the example script, kernel and mini-initramfs in one FIT.
+//! U-Boot counts tries and chooses slots by the example script, kernel and mini-initramfs in one FIT as imagegen emits it.
 
-use super::{Board, Content, came_from, restarted_from};
+use super::{Board, Content, came_from, dump_tree, restarted_from};
+use imagegen::board::Architecture;
+use imagegen::bootloader::{DTB, FIT, FIT_SOURCE, fit};
 use std::path::PathBuf;
 use tests::Result;
 use tests::boot::Outcome;
@@ -22,22 +24,27 @@ fn board(a: Content, b: Content) -> Result<Board> {
     Ok(board)
 }
 
-/// The partition that U-Boot boots from: the example script, and the FIT made of the example source.
+/// The partition that U-Boot boots from: the example script, and a FIT.
 fn boot_partition(board: &Board) -> Result<PathBuf> {
     let examples = checkout().join("board-configs/u-boot");
     std::fs::copy(&board.kernel.image, board.path("kernel"))?;
     std::fs::copy(board.parts()?.initrd()?, board.path("initramfs.img"))?;
-    std::fs::copy(examples.join("fit.its"), board.path("fit.its"))?;
+    let image = fit::Image {
+        name: "slots",
+        architecture: Architecture::Aarch64,
+        load: 0x4040_0000,
+        is_compressed: false,
+        dtb: DTB,
+        key: None,
+    };
+    std::fs::write(board.path(FIT_SOURCE), image.source())?;
     let script = SCRIPT_ARGS.to_owned() + &std::fs::read_to_string(examples.join("ab.cmd"))?;
     std::fs::write(board.path("ab.cmd"), script)?;
-    // With firmware in its flash the machine has other devices.
-    let machine = ["-machine", "virt,dumpdtb=board.dtb", "-cpu", "cortex-a72", "-m", "512", "-display", "none"];
-    let firmware = ["-drive", "if=pflash,format=raw,readonly=on,file=flash0"];
-    board.run("qemu-system-aarch64", &[&machine[..], &firmware].concat())?;
+    dump_tree(board, DTB)?;
     board.run("mkimage", &["-A", "arm64", "-T", "script", "-d", "ab.cmd", "boot.scr"])?;
-    board.run("mkimage", &["-f", "fit.its", "fit.itb"])?;
+    board.run("mkimage", &["-f", FIT_SOURCE, FIT])?;
     let path = board.vfat("boot", 128)?;
-    board.run("mcopy", &["-i", "boot", "boot.scr", "fit.itb", "::"])?;
+    board.run("mcopy", &["-i", "boot", "boot.scr", FIT, "::"])?;
     Ok(path)
 }
 

@@ -39,9 +39,9 @@ impl Validator {
     /// What formats ask for.
     fn formats(&mut self, board: &Bootloader, architecture: Option<Architecture>) {
         if architecture == Some(Architecture::X86_64) {
-            if let Some(format) = board.emit.iter().find(|format| matches!(format, Emit::Fit | Emit::Script)) {
-                let text =
-                    format!("found {:?} for x86_64, expected extlinux, uki, grub, bls or android", format.name());
+            let is_for_arm = |format: &&Emit| matches!(format, Emit::Fit | Emit::Script | Emit::Android);
+            if let Some(format) = board.emit.iter().find(is_for_arm) {
+                let text = format!("found {:?} for x86_64, expected extlinux, uki, grub or bls", format.name());
                 self.problem("bootloader.emit", text);
             }
             if board.dtb.is_some() {
