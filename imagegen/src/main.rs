@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::{Cli, Collect, Command, Source};
 use imagegen::{
     Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    ostree, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -83,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let bytes = install::run(&image, &to, raw)?;
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
+        Command::Ostree(target) => print(&ostree::run(&target.request())?)?,
         Command::Boot { machine, deterministic } => {
             let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
             // The console may have stopped in the middle of a line.
