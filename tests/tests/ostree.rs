@@ -9,6 +9,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use tests::boot::{Boot, Outcome};
 use tests::cpio::{Entry, archive};
 use tests::kernel::{Kernel, checkout, get};
@@ -272,6 +273,8 @@ impl System {
         let kernel = Kernel { image: entry.linux, ..self.kernel.clone() };
         let mut boot = Boot::new(&kernel, entry.initrd);
         (boot.disks, boot.writable) = (vec![self.path("disk.img")], true);
+        // An upgrade, on a busy host.
+        boot.deadline = Duration::from_secs(300);
         boot.append = format!("{} {more}", entry.options).into();
         boot.run()
     }
