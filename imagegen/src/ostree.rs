@@ -84,9 +84,9 @@ pub fn run(request: &Request) -> Result<String> {
     let has_kernel = pieces.iter().any(|piece| piece.name == VMLINUZ);
     match &request.target {
         Target::Tree(root) => {
-            let place = inside(root)?;
+            let place = inside(root, "")?;
             let release = choose(&list(&place)?, request.release.as_deref(), has_kernel)?;
-            let written = write(&pieces, &place.join(release))?;
+            let written = write(&pieces, &inside(root, &release)?)?;
             Ok(written.iter().map(|(bytes, path)| format!("{bytes:>12} {}\n", path.display())).collect())
         }
         Target::Commit(commit) => {
@@ -131,12 +131,12 @@ fn check_plan(folder: &Path) -> Result<()> {
     Err(Error::bad_input(what, "give the board a slot with source = \"ostree\", and build again"))
 }
 
-/// The folder of kernels in the tree `root`, links followed.
-fn inside(root: &Path) -> Result<PathBuf> {
+/// A release's folder in the tree `root`, or the folder of all of them: no link may lead out of the tree.
+fn inside(root: &Path, release: &str) -> Result<PathBuf> {
     if !input::is_directory(root)? {
         return Err(Error::bad_input(format!("{} is no folder", root.display()), "give the root of a file tree"));
     }
-    let place = root.join(MODULES);
+    let place = root.join(MODULES).join(release);
     if input::is_inside(&place, root) {
         return Ok(place);
     }

@@ -124,6 +124,11 @@ fn a_tree_is_not_left_by_a_link() {
     symlink(other.path().join(MODULES), root.path().join(MODULES)).unwrap();
     let error = into_tree(built.path(), root.path(), None).unwrap_err();
     assert!(error.exit_status() == 2 && error.what.contains("leads out of"), "{error}");
+    let third = tree(&[]);
+    fs::create_dir_all(third.path().join(MODULES)).unwrap();
+    symlink(other.path().join(MODULES).join("6.1"), third.path().join(MODULES).join("6.1")).unwrap();
+    let error = into_tree(built.path(), third.path(), Some("6.1")).unwrap_err();
+    assert!(error.exit_status() == 2 && error.what.contains("leads out of"), "{error}");
     let link = other.path().join(MODULES).join("6.1").join(EROFS);
     symlink(built.path().join(EROFS), &link).unwrap();
     let error = into_tree(built.path(), other.path(), None).unwrap_err();
