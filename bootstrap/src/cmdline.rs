@@ -26,6 +26,13 @@ pub fn ostree(cmdline: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// Whether the root file system is to be writable: the last of `ro` and `rw`, as for the kernel's own mount of it
+/// (`readonly()` and `readwrite()`, init/do_mounts.c) and systemd's.
+pub fn is_writable(cmdline: &[u8]) -> bool {
+    let before_init = arguments(cmdline).take_while(|argument| unquoted(argument) != b"--");
+    before_init.map(unquoted).filter(|word| matches!(*word, b"ro" | b"rw")).last() == Some(b"rw")
+}
+
 /// The value of `argument`, if it is `name=value`. The quote that ends it belongs to the value where that begins with one.
 fn named<'a>(argument: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let inner = argument.strip_prefix(b"\"").unwrap_or(argument);
@@ -97,12 +104,21 @@ mod tests {
         assert_eq!(ostree(b"quiet"), None);
     }
 
+    #[test]
+    fn the_last_word_decides_whether_the_root_is_writable() {
+        for (line, writable) in [("", false), ("quiet rw", true), ("rw ro", false), ("ro \"rw\" x=ro", true)] {
+            assert_eq!(is_writable(line.as_bytes()), writable, "{line}");
+        }
+        assert!(!is_writable(b"ro -- rw") && !is_writable(b"rwx=1 \"rw x\" rw=1"));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_split(line: std::vec::Vec<u8>) {
             prop_assert!(arguments(&line).map(<[u8]>::len).sum::<usize>() <= line.len());
             value(&line, b"root");
             ostree(&line);
+            is_writable(&line);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::atomic::Staging;
 use crate::board::{self, Board, ImageName, Overlay, Source};
 use crate::boot::qemu::Transport;
 use crate::bootloader;
-use crate::initramfs::{Body, Initramfs};
+use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
 use crate::manifest::{self, Machine, Manifest, Module};
 use crate::plan::{self, ResolvedPlan};
 use crate::progress::Progress;
@@ -112,7 +112,15 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
 fn read_input(from: &Path, spool_parent: &Path) -> Result<Tree> {
     let total = std::fs::metadata(from).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     let progress = Progress::start("reading", total);
-    input::read(from, spool_parent, &mut |bytes| progress.set(bytes))
+    let tree = input::read(from, spool_parent, &mut |bytes| progress.set(bytes))?;
+    // Where it has taken the place of what it was made from: beside a kernel, for OSTree or another bootloader.
+    if tree.node(bootstrap::plan::PATH).is_some()
+        && MOUNT_POINTS.iter().all(|name| tree.node(format!("/{name}")).is_some())
+    {
+        let what = format!("{} is a mini-initramfs itself", from.display());
+        return Err(Error::bad_input(what, "give the initramfs that its image was made from"));
+    }
+    Ok(tree)
 }
 
 fn read_rescue(request: &Request, spool_parent: &Path) -> Result<Option<Tree>> {

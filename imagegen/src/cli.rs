@@ -2,9 +2,11 @@
 
 mod collect;
 mod measure;
+mod ostree;
 
 pub use collect::Collect;
 pub use measure::Measurement;
+pub use ostree::Ostree;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -144,6 +146,9 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
+    /// Put kernel, mini-initramfs and image where `ostree admin deploy` takes a kernel from: into a tree, or into a commit.
+    #[command(after_help = ostree::HELP)]
+    Ostree(Ostree),
     /// Boot a folder in QEMU; exit status 0 if the next init ran. Ctrl-A X ends it.
     #[command(after_help = "Example: imagegen boot out --deterministic --append loglevel=7")]
     Boot {

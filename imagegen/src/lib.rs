@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod measure;
 pub mod memory;
 pub mod modules;
+pub mod ostree;
 pub mod plan;
 pub mod progress;
 pub mod report;

@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
     Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect, install,
-    kernel::bring_up, kernel::doctor, manifest, measure, report, runs, serial, sign, verify,
+    kernel::bring_up, kernel::doctor, manifest, measure, ostree, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -92,6 +92,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             print(&format!("{bytes:>12} {}\n", to.display()))?;
         }
         Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
+        Command::Ostree(target) => print(&ostree::run(&target.request())?)?,
         Command::Measure(measurement) => measurement.run()?,
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;

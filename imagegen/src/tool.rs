@@ -2,14 +2,15 @@
 
 use crate::{Error, Result};
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A tool about to be run.
 pub(crate) struct Tool {
     command: Command,
     package: &'static str,
+    hint: String,
 }
 
 impl Tool {
@@ -20,7 +21,13 @@ impl Tool {
         path.push(":/usr/local/sbin:/usr/sbin:/sbin");
         let mut command = Command::new(name);
         command.env("PATH", path).env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        Tool { command, package }
+        Tool { command, package, hint: "is there space?".to_owned() }
+    }
+
+    /// What to do if it fails; where it is missing that is known.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
@@ -62,8 +69,39 @@ impl Tool {
     /// # Errors
     /// As [`Tool::run`].
     pub(crate) fn output(mut self) -> Result<[String; 2]> {
-        let name = OsString::from(self.command.get_program()).to_string_lossy().into_owned();
-        let output = self.command.output().map_err(|error| {
+        let output = self.command.output();
+        self.said(output)
+    }
+
+    /// Runs it with what `write` writes on its standard input; returns what it said, as [`Tool::output`].
+    ///
+    /// # Errors
+    /// As [`Tool::run`]; failed work if `write` fails.
+    pub(crate) fn feed(mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send) -> Result<[String; 2]> {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut wrote = Ok(());
+        let output = self.command.spawn().and_then(|mut child| {
+            let input = child.stdin.take();
+            std::thread::scope(|scope| {
+                // Closed at its end, so that the tool sees one.
+                scope.spawn(|| wrote = input.map_or(Ok(()), |mut input| write(&mut input)));
+                child.wait_with_output()
+            })
+        });
+        let name = self.name();
+        let said = self.said(output)?;
+        // A tool that fails no longer reads: then what it said is the reason.
+        wrote.map_err(Error::io("write to", name))?;
+        Ok(said)
+    }
+
+    fn name(&self) -> String {
+        OsString::from(self.command.get_program()).to_string_lossy().into_owned()
+    }
+
+    fn said(self, output: io::Result<Output>) -> Result<[String; 2]> {
+        let name = self.name();
+        let output = output.map_err(|error| {
             let package = self.package;
             let hint = match error.kind() {
                 ErrorKind::NotFound => format!("apt-get install {package}"),
@@ -77,7 +115,7 @@ impl Tool {
         }
         let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned());
         let why = last(&said).or_else(|| last(&wrote)).unwrap_or_default();
-        Err(Error::failed(format!("{name} failed ({}): {why}", output.status), "is there space?"))
+        Err(Error::failed(format!("{name} failed ({}): {why}", output.status), self.hint))
     }
 }
 

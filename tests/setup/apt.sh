@@ -59,6 +59,8 @@ test u-boot-qemu the bootloader that counts tries
 test,yocto u-boot-tools mkimage makes what U-Boot boots
 test qemu-efi-aarch64 the firmware that starts systemd-boot, GRUB and unified kernel images
 test ovmf for the same on a PC
+test ostree commits and deploys
+test binutils readelf names the libraries of what is deployed
 yocto chrpath bitbake asks for it
 yocto diffstat for the same
 yocto gawk for the same

@@ -81,12 +81,12 @@ impl Place {
 
     /// As the plan has it; `wanted` is the partition's device.
     pub fn source(self, wanted: Wanted<'_>) -> Source<'_> {
-        let holder = |kind: FileSystem| Holder { device: wanted.clone(), kind: kind.name(), options: kind.no_replay() };
+        let holder = |kind: FileSystem, options| Holder { device: wanted.clone(), kind: kind.name(), options };
         match self {
             Place::Partition => Source::Partition { device: wanted, options: "" },
             Place::Initramfs => Source::Initramfs { path: IMAGE_PATH },
-            Place::File(kind) => Source::File { holder: holder(kind), path: FilePath::At(FILE_PATH) },
-            Place::Ostree => Source::File { holder: holder(FileSystem::Ext4), path: FilePath::Ostree },
+            Place::File(kind) => Source::File { holder: holder(kind, kind.no_replay()), path: FilePath::At(FILE_PATH) },
+            Place::Ostree => Source::File { holder: holder(FileSystem::Ext4, ""), path: FilePath::Ostree },
             Place::Scsi => Source::Partition { device: Wanted { lun: Some(LUN), ..wanted }, options: "" },
             Place::Memory => Source::Partition {
                 device: Wanted { device: Device::Path("pmem0"), words: "/dev/pmem0", ..wanted },

@@ -672,6 +672,7 @@ fn folders_that_are_none_of_ours() {
     sample.refuses(&["boot", "folder"], BAD_INPUT, &["folder"]);
     sample.refuses(&["boot", "absent"], BAD_INPUT, &["absent"]);
     sample.refuses(&["measure", "folder", "--json", "x.json"], BAD_INPUT, &["folder"]);
+    sample.refuses(&["ostree", "folder", "--tree", "content"], BAD_INPUT, &["folder"]);
     sample.refuses(&["report", "content"], BAD_INPUT, &["content"]);
     sample.refuses(&["report", "absent"], BAD_INPUT, &["absent"]);
     for (option, value) in
@@ -843,6 +844,11 @@ fn command_lines() {
         &["measure", "out", "--power-cmd", "true", "--json", "x"],
         &["measure", "out", "--json", "x", "--end", "("],
         &["measure", "out", "--json", "x", "--mark", "app"],
+        &["ostree", "out"],
+        &["ostree", "out", "--tree", "content", "--repo", "repo", "--branch", "os"],
+        &["ostree", "out", "--repo", "repo"],
+        &["ostree", "out", "--tree", "content", "--base", "os"],
+        &["ostree", "out", "--tree", "content", "--", "--bootable"],
     ] {
         let output = sample.imagegen(arguments);
         let said = said(&output);

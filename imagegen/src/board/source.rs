@@ -72,6 +72,17 @@ pub enum FilePath {
     Ostree,
 }
 
+impl FilePath {
+    /// Mount options of its file system. That of a deployment is the content's root, mounted again by it and then in use for as long
+    /// as the board runs: with its journal.
+    pub const fn options(&self, kind: FileSystem) -> &'static str {
+        match self {
+            FilePath::At(_) => kind.no_replay(),
+            FilePath::Ostree => "",
+        }
+    }
+}
+
 /// A block device to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {

@@ -136,6 +136,16 @@ fn each_slot_gets_the_image_it_holds() {
 }
 
 #[test]
+fn what_is_built_is_no_input() {
+    let sample = Sample::new("");
+    run(&sample.request, &sample.out("out")).unwrap();
+    let again = Request { from: sample.out("out").join(manifest::INITRAMFS), ..sample.request.clone() };
+    let error = run(&again, &sample.out("again")).unwrap_err();
+    assert!(error.exit_status() == 2 && error.what.ends_with("is a mini-initramfs itself"), "{error}");
+    assert_eq!(sample.others(), ["out"]);
+}
+
+#[test]
 fn a_budget_exceeded_leaves_the_last_good_image() {
     let mut sample = Sample::new("");
     let out = sample.out("out");

@@ -133,7 +133,7 @@ impl ResolvedPlan {
                 plan::Source::Partition { device: known.wanted(device, buffer)?, options }
             }
             Source::File { holder, path } => plan::Source::File {
-                holder: plan_holder(holder, holder.kind.no_replay(), known, buffer)?,
+                holder: plan_holder(holder, path.options(holder.kind), known, buffer)?,
                 path: match path {
                     FilePath::At(path) => plan::FilePath::At(path),
                     FilePath::Ostree => plan::FilePath::Ostree,

@@ -242,7 +242,7 @@ fn every_source_is_sealed_as_the_target_takes_it() {
     let plan::Source::File { holder, path } = &slots[2].source else { panic!("{:?}", slots[2]) };
     assert_eq!((holder.kind, holder.options, *path), ("xfs", "norecovery", plan::FilePath::At("/a.erofs")));
     let plan::Source::File { holder, path } = &slots[3].source else { panic!("{:?}", slots[3]) };
-    assert_eq!((holder.kind, holder.options, *path), ("ext4", "noload", plan::FilePath::Ostree));
+    assert_eq!((holder.kind, holder.options, *path), ("ext4", "", plan::FilePath::Ostree));
     let plan::Upper::Partition(holder) = &plan.upper else { panic!("{:?}", plan.upper) };
     assert_eq!((holder.kind, holder.options, holder.device.words), ("f2fs", "", "PARTNAME=upper"));
 }

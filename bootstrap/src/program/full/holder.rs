@@ -26,12 +26,13 @@ const OLD: &CStr = c"/upper/old";
 /// Finds the device and mounts its file system at `target`; returns the device's name.
 ///
 /// Mounted read-only, ext4 and f2fs still clean up orphans on a device that can be written to (`ext4_orphan_cleanup()`,
-/// fs/ext4/orphan.c, Linux 6.12): so it cannot be, until it is mounted. Then it can again, for a content that wants to.
+/// fs/ext4/orphan.c, Linux 6.12): so it cannot be where it is to be `protected`, until it is mounted. Then it can again, for a
+/// content that wants to.
 #[inline(never)]
-fn mount(holder: &Holder<'_>, target: &CStr, flags: MountFlags) -> Result<Name, Failure> {
+fn mount(holder: &Holder<'_>, target: &CStr, flags: MountFlags, protected: bool) -> Result<Name, Failure> {
     let name = device::find(&holder.device)?;
     let (kind, options) = (c_path![holder.kind], c_path![holder.options]);
-    let disk = flags.contains(MountFlags::RDONLY).then(|| device::open_device(&name)).transpose();
+    let disk = protected.then(|| device::open_device(&name)).transpose();
     let disk = check_on(Step::Device, "cannot open", &name, disk)?;
     let protect = |read_only| disk.as_ref().map_or(Ok(()), |disk| sys::block::set_read_only(disk, read_only));
     check_on(Step::Device, "cannot protect", &name, protect(true))?;
@@ -44,11 +45,14 @@ fn mount(holder: &Holder<'_>, target: &CStr, flags: MountFlags) -> Result<Name, 
 /// Mounts the file system and opens the image's file in it; no link leads out of it. Returns the device's name too.
 #[inline(never)]
 pub fn open(holder: &Holder<'_>, path: FilePath<'_>) -> Result<(Name, OwnedFd), Failure> {
-    let name = mount(holder, folder::HOLDER, MountFlags::RDONLY)?;
-    let path = match path {
-        FilePath::At(path) => c_path![path],
-        FilePath::Ostree => ostree()?,
+    let (path, flags, protected) = match path {
+        FilePath::At(path) => (c_path![path], MountFlags::RDONLY, true),
+        FilePath::Ostree => {
+            let (path, flags) = ostree()?;
+            (path, flags, false)
+        }
     };
+    let name = mount(holder, folder::HOLDER, flags, protected)?;
     let find = || {
         let root = open_folder(CWD, folder::HOLDER, ResolveFlags::empty())?;
         openat2(&root, &*path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)
@@ -57,9 +61,12 @@ pub fn open(holder: &Holder<'_>, path: FilePath<'_>) -> Result<(Name, OwnedFd), 
     Ok((name, file))
 }
 
-/// Where the image lies in the OSTree deployment that the command line names.
+/// Where the image lies in the OSTree deployment that the command line names, and how the content will mount its file system.
+///
+/// As long as the image is in use a second mount is the same file system: with `rw` EBUSY if it is read-only here
+/// (`get_tree_bdev_flags()`, fs/super.c, Linux 6.12), and for good without a journal if it had none here.
 #[inline(never)]
-fn ostree() -> Result<Path, Failure> {
+fn ostree() -> Result<(Path, MountFlags), Failure> {
     let mut line = [MaybeUninit::uninit(); 4096];
     let line = check(Step::Device, "cannot read the command line", read_file(c"/proc/cmdline", &mut line))?;
     let deployment = cmdline::ostree(line).and_then(|target| core::str::from_utf8(target).ok());
@@ -68,13 +75,14 @@ fn ostree() -> Result<Path, Failure> {
     };
     let kernel = rustix::system::uname();
     let release = kernel.release().to_str().unwrap_or_default();
-    Ok(c_path![deployment, "/usr/lib/modules/", release, "/initoverlayfs.erofs"])
+    let flags = if cmdline::is_writable(line) { MountFlags::NOATIME } else { MountFlags::RDONLY };
+    Ok((c_path![deployment, "/usr/lib/modules/", release, "/initoverlayfs.erofs"], flags))
 }
 
 /// Mounts the file system that keeps what is written, and empties it if the command line says so.
 #[inline(never)]
 pub fn mount_upper(holder: &Holder<'_>) -> Result<(), Failure> {
-    mount(holder, folder::UPPER, MountFlags::empty())?;
+    mount(holder, folder::UPPER, MountFlags::empty(), false)?;
     if argument(b"initoverlayfs.upper", &mut [MaybeUninit::uninit(); 4096]) == Some("reset") {
         check(Step::Overlay, "cannot reset the upper directory", reset())?;
         say(Level::Warn, text!["upper directory reset"]);

@@ -17,7 +17,7 @@ do_install() {
     release=$(cat ${DEPLOY_DIR_IMAGE}/kernel-abiversion)
     # Where bootstrap looks for it, source `ostree`.
     install -d ${D}${nonarch_base_libdir}/modules/$release
-    install -m 0644 ${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.initoverlayfs.d/initoverlayfs.erofs \
+    install -m 0600 ${DEPLOY_DIR_IMAGE}/${INITRAMFS_IMAGE}-${MACHINE}.initoverlayfs.d/initoverlayfs.erofs \
         ${D}${nonarch_base_libdir}/modules/$release/
 }
 do_install[depends] += "virtual/kernel:do_deploy ${INITRAMFS_IMAGE}:do_image_complete"
