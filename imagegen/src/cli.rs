@@ -2,9 +2,11 @@
 
 mod collect;
 mod measure;
+mod new;
 
 pub use collect::Collect;
 pub use measure::Measurement;
+pub use new::{Convert, New};
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,6 +37,17 @@ pub enum Command {
         /// Board: a name in board-configs/ or a path.
         board: String,
     },
+    /// Write a commented board file; at a terminal, what is not given is asked for.
+    #[command(
+        after_help = "Example: imagegen new kit --architecture aarch64 --source partition --partname initoverlayfs"
+    )]
+    New(Box<New>),
+    /// Convert the configuration of the original initoverlayfs to a board file.
+    #[command(
+        after_help = "What no board can do is refused; what differs is said on standard error and in the file.\n\n\
+                      Example: imagegen convert /etc/initoverlayfs.conf --to /etc/initoverlayfs/board.toml"
+    )]
+    Convert(Convert),
     /// Print what a target will do, and write nothing.
     #[command(after_help = "Example: imagegen plan qemu-arm64 --from initrd.gz")]
     Plan(Source),

@@ -61,6 +61,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             let slots = imagegen::count(board.slots.len(), "slot");
             print(&format!("{}: {}, {slots}: good\n", board.name, board.architecture))?;
         }
+        Command::New(new) => print(&new.run()?)?,
+        Command::Convert(convert) => print(&convert.run()?)?,
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
             fakeroot::ensure()?;

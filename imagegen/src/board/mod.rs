@@ -2,6 +2,7 @@
 //! everything is present and of its type, or one error that names everything wrong with the file.
 
 mod document;
+pub mod draft;
 mod find;
 mod raw;
 mod schema;
