@@ -3,6 +3,7 @@
 
 mod document;
 pub mod draft;
+mod fill;
 mod find;
 mod raw;
 mod schema;
