@@ -1,10 +1,12 @@
 //! The command line: what is asked for, nothing of how it is done.
 
 mod collect;
+mod install;
 mod measure;
 mod new;
 
 pub use collect::Collect;
+pub use install::Install;
 pub use measure::Measurement;
 pub use new::{Convert, New};
 
@@ -115,21 +117,9 @@ pub enum Command {
         #[arg(long, value_name = "HEX", value_parser = root_hash)]
         root_hash: Option<[u8; 32]>,
     },
-    /// Put an image where a board boots it from: a partition, which must not be in use, or a file.
-    #[command(
-        after_help = "A power cut leaves the old image, the new one or, in a partition, none: keep another slot that boots.\n\n\
-                      Example: imagegen install out --to /dev/disk/by-partlabel/initoverlayfs_b"
-    )]
-    Install {
-        /// Image, or folder that `build` made.
-        image: PathBuf,
-        /// Partition, or file: a new one, or one to replace.
-        #[arg(long, value_name = "TARGET")]
-        to: PathBuf,
-        /// Write into the file that is there as into a partition.
-        #[arg(long)]
-        raw: bool,
-    },
+    /// Put an image where a board boots it from: a partition, which must not be in use, or a file; or install for a kernel.
+    #[command(after_help = install::HELP)]
+    Install(Box<Install>),
     /// Boot a folder in QEMU; exit status 0 if the next init ran. Ctrl-A X ends it.
     #[command(after_help = "Example: imagegen boot out --deterministic --append loglevel=7")]
     Boot {

@@ -7,8 +7,8 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Source};
 use imagegen::{
-    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, manifest, measure, report,
+    runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -81,9 +81,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify { image, certificate, root_hash } => {
             verify::run(&image, &verify::Options { certificate, root_hash }, &mut io::stdout().lock())?;
         }
-        Command::Install { image, to, raw } => {
-            let bytes = install::run(&image, &to, raw)?;
-            print(&format!("{bytes:>12} {}\n", to.display()))?;
+        Command::Install(install) => {
+            if install.builds() {
+                fakeroot::ensure()?;
+            }
+            print(&install.run()?)?;
         }
         Command::Boot { machine, deterministic } => {
             let outcome = boot::run(&machine.dir, &machine.how.options(deterministic))?;
