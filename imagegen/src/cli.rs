@@ -1,6 +1,7 @@
 //! The command line: what is asked for, nothing of how it is done.
 
 mod collect;
+pub mod documents;
 mod install;
 mod measure;
 mod new;
@@ -186,6 +187,15 @@ pub enum Command {
     /// Print the JSON schema of board files.
     #[command(hide = true)]
     Schema,
+    /// Write man pages and shell completions.
+    #[command(hide = true)]
+    Documents {
+        /// Folder to write them into.
+        dir: PathBuf,
+        /// Date of the man pages.
+        #[arg(long, value_name = "YYYY-MM-DD", default_value = "")]
+        date: String,
+    },
 }
 
 /// What to build from.

@@ -120,6 +120,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             hold(runs, baseline, board.as_deref(), max_regression.unwrap_or_default(), junit.as_deref())?;
         }
         Command::Schema => print(&board::schema())?,
+        Command::Documents { dir, date } => cli::documents::write(&dir, &date)?,
     }
     Ok(())
 }
