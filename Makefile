@@ -7,6 +7,7 @@ export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
 .PHONY: demo test unit boot yocto fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
+.PHONY: documents install install-hooks deb
 
 setup-test setup-demo setup-fuzz setup-bench: setup-%:
 	@tests/setup/apt.sh $*
@@ -22,6 +23,47 @@ $(PROGRAMS): target/release/%:
 
 imagegen:
 	@cargo build --release --locked --quiet --package imagegen
+
+# Where `make install` puts the tool: below $(DESTDIR)$(PREFIX).
+PREFIX ?= /usr/local
+# When the sources last changed: the date of man pages and package.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2> /dev/null || echo 0)
+export SOURCE_DATE_EPOCH
+
+# Man pages and shell completions, from the definition of the command line.
+documents: imagegen
+	@target/release/imagegen documents target/documents --date "$$(date -u -d @$$SOURCE_DATE_EPOCH +%F)"
+
+INSTALL := install -D -m
+install: bootstrap imagegen documents
+	@set -e; to="$(DESTDIR)$(PREFIX)"; \
+	$(INSTALL) 0755 target/release/imagegen "$$to/bin/imagegen"; \
+	for program in $(notdir $(PROGRAMS)); do $(INSTALL) 0755 target/release/$$program "$$to/lib/initoverlayfs/$$program"; done; \
+	for file in $$(cd board-configs && find . -type f); do \
+		$(INSTALL) 0644 "board-configs/$$file" "$$to/share/initoverlayfs/board-configs/$$file"; \
+	done; \
+	for page in target/documents/man/*; do $(INSTALL) 0644 "$$page" "$$to/share/man/man1/$$(basename "$$page")"; done; \
+	$(INSTALL) 0644 target/documents/completions/imagegen.bash "$$to/share/bash-completion/completions/imagegen"; \
+	$(INSTALL) 0644 target/documents/completions/_imagegen "$$to/share/zsh/vendor-completions/_imagegen"; \
+	$(INSTALL) 0644 target/documents/completions/imagegen.fish "$$to/share/fish/vendor_completions.d/imagegen.fish"
+
+# What kernel packages, initramfs builders and bootloaders call: `imagegen install` for each kernel, if the system has a board.
+HOOKS := kernel-install/95-initoverlayfs.install=/usr/lib/kernel/install.d/95-initoverlayfs.install \
+	kernel/postinst.d/zy-initoverlayfs=/etc/kernel/postinst.d/zy-initoverlayfs \
+	kernel/postrm.d/zy-initoverlayfs=/etc/kernel/postrm.d/zy-initoverlayfs \
+	initramfs-tools/initoverlayfs=/etc/initramfs/post-update.d/initoverlayfs \
+	mkinitcpio/initoverlayfs=/usr/lib/initcpio/post/initoverlayfs \
+	grub/09_initoverlayfs=/etc/grub.d/09_initoverlayfs
+install-hooks:
+	@install -d "$(DESTDIR)/etc/initoverlayfs"
+	@set -e; for hook in $(HOOKS); do $(INSTALL) 0755 "imagegen/distribution/$${hook%=*}" "$(DESTDIR)$${hook#*=}"; done
+
+# A Debian package of both, for this machine's architecture, in target/debian.
+deb: bootstrap imagegen documents
+	@rm -rf target/debian/tree
+	@$(MAKE) --no-print-directory install install-hooks DESTDIR=target/debian/tree PREFIX=/usr
+	@rm -r target/debian/tree/usr/lib/initcpio
+	@imagegen/distribution/debian.sh target/debian/tree target/debian
 
 # One call of cargo, so that nothing is built twice.
 demo: setup-demo

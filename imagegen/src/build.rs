@@ -3,7 +3,7 @@
 
 mod images;
 mod media;
-mod program;
+pub(crate) mod program;
 mod verify;
 
 use crate::atomic::Staging;
@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// Digits that tell one build from another.
+pub(crate) const BUILD_DIGITS: usize = 8;
 
 /// What to build from.
 #[derive(Clone, Debug)]
@@ -40,14 +43,24 @@ pub struct Request {
     pub bootloader: bootloader::Inputs,
 }
 
+/// Names for what the paths of images leave open.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The kernel's release; absent: that of the modules.
+    pub release: Option<String>,
+    /// What tells this build from others; absent: digits of the content.
+    pub build: Option<String>,
+}
+
 /// Resolves the plan and writes nothing but a spool, which is removed: what `imagegen plan` prints.
 ///
 /// # Errors
 /// As the board, the input and the modules are wrong.
 pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
-    let board = board::load(&request.board)?;
+    let mut board = board::load(&request.board)?;
     let spool = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
     let tree = read_input(&request.from, spool.path())?;
+    fill(&mut board, request, &Names::default(), &tree)?;
     let rescue = read_rescue(request, spool.path())?;
     resolve_for(&board, &tree, rescue.as_ref(), request)
 }
@@ -57,7 +70,15 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
 /// # Errors
 /// Bad input for whatever is wrong with the request; failed work for an exceeded budget and for what fails on the way.
 pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
-    let board = board::load(&request.board)?;
+    run_as(request, &Names::default(), out)
+}
+
+/// The same with names for what the paths of images leave open.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> {
+    let mut board = board::load(&request.board)?;
     let bootstrap = program::read(request.bootstrap.as_deref(), &board)?;
     if let Some(kernel) = &request.kernel
         && input::is_directory(kernel)?
@@ -77,6 +98,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     let staging = Staging::beside(out)?;
     let folder = staging.path();
     let tree = read_input(&request.from, folder)?;
+    fill(&mut board, request, names, &tree)?;
     let rescue = read_rescue(request, folder)?;
     let plan = resolve_for(&board, &tree, rescue.as_ref(), request)?;
     let mut manifest = describe(&board, &tree, &plan)?;
@@ -107,6 +129,22 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
     drop((tree, rescue));
     staging.publish()?;
     Ok(manifest)
+}
+
+/// Fills in what the board's paths leave open: by name, else with the release of the kernel whose modules are given, and digits
+/// of the content.
+fn fill(board: &mut Board, request: &Request, names: &Names, tree: &Tree) -> Result<()> {
+    let name = board.name.clone();
+    let release = || match (&names.release, &request.modules) {
+        (Some(release), _) => Ok(release.clone()),
+        (None, Some(modules)) => modules::release(modules),
+        (None, None) => {
+            let what = format!("board {name}: slot.file asks for the kernel's release");
+            Err(Error::bad_input(what, "give --modules .../lib/modules/RELEASE"))
+        }
+    };
+    let content = || manifest::hex(&tree.digest()).chars().take(BUILD_DIGITS).collect();
+    board.fill(&release, &|| names.build.clone().unwrap_or_else(content))
 }
 
 fn read_input(from: &Path, spool_parent: &Path) -> Result<Tree> {

@@ -1,11 +1,16 @@
 //! The command line: what is asked for, nothing of how it is done.
 
 mod collect;
+pub mod documents;
+mod install;
 mod measure;
+mod new;
 mod ostree;
 
 pub use collect::Collect;
+pub use install::Install;
 pub use measure::Measurement;
+pub use new::{Convert, New};
 pub use ostree::Ostree;
 
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +66,17 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         modules: Option<PathBuf>,
     },
+    /// Write a commented board file; at a terminal, what is not given is asked for.
+    #[command(
+        after_help = "Example: imagegen new kit --architecture aarch64 --source partition --partname initoverlayfs"
+    )]
+    New(Box<New>),
+    /// Convert the configuration of the original initoverlayfs to a board file.
+    #[command(
+        after_help = "What no board can do is refused; what differs is said on standard error and in the file.\n\n\
+                      Example: imagegen convert /etc/initoverlayfs.conf --to /etc/initoverlayfs/board.toml"
+    )]
+    Convert(Convert),
     /// Print what a target will do, and write nothing.
     #[command(after_help = "Example: imagegen plan qemu-arm64 --from initrd.gz")]
     Plan(Source),
@@ -131,21 +147,9 @@ pub enum Command {
         #[arg(long, value_name = "HEX", value_parser = root_hash)]
         root_hash: Option<[u8; 32]>,
     },
-    /// Put an image where a board boots it from: a partition, which must not be in use, or a file.
-    #[command(
-        after_help = "A power cut leaves the old image, the new one or, in a partition, none: keep another slot that boots.\n\n\
-                      Example: imagegen install out --to /dev/disk/by-partlabel/initoverlayfs_b"
-    )]
-    Install {
-        /// Image, or folder that `build` made.
-        image: PathBuf,
-        /// Partition, or file: a new one, or one to replace.
-        #[arg(long, value_name = "TARGET")]
-        to: PathBuf,
-        /// Write into the file that is there as into a partition.
-        #[arg(long)]
-        raw: bool,
-    },
+    /// Put an image where a board boots it from: a partition, which must not be in use, or a file; or install for a kernel.
+    #[command(after_help = install::HELP)]
+    Install(Box<Install>),
     /// Put kernel, mini-initramfs and image where `ostree admin deploy` takes a kernel from: into a tree, or into a commit.
     #[command(after_help = ostree::HELP)]
     Ostree(Ostree),
@@ -215,6 +219,15 @@ pub enum Command {
     /// Print the JSON schema of board files.
     #[command(hide = true)]
     Schema,
+    /// Write man pages and shell completions.
+    #[command(hide = true)]
+    Documents {
+        /// Folder to write them into.
+        dir: PathBuf,
+        /// Date of the man pages.
+        #[arg(long, value_name = "YYYY-MM-DD", default_value = "")]
+        date: String,
+    },
 }
 
 /// What to build from.

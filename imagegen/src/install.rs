@@ -1,6 +1,7 @@
 //! `imagegen install`: puts an image where a board boots it from: into a partition, or as a file into a file system.
 
 mod in_place;
+pub mod kernel;
 
 use crate::atomic::StagedFile;
 use crate::copy::copy;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
-    Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect, install,
+    Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect,
     kernel::bring_up, kernel::doctor, manifest, measure, ostree, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
@@ -65,6 +65,8 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Check { board } => print(&check(&board)?)?,
+        Command::New(new) => print(&new.run()?)?,
+        Command::Convert(convert) => print(&convert.run()?)?,
         Command::BringUp { board, json } => print(&checklist(&board, json)?)?,
         Command::Doctor { board, config, modules } => examine(&board, &doctor::Kernel { config, modules })?,
         Command::Plan(source) => print(&build::resolve(&request(source))?.to_string())?,
@@ -87,9 +89,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify { image, certificate, root_hash } => {
             verify::run(&image, &verify::Options { certificate, root_hash }, &mut io::stdout().lock())?;
         }
-        Command::Install { image, to, raw } => {
-            let bytes = install::run(&image, &to, raw)?;
-            print(&format!("{bytes:>12} {}\n", to.display()))?;
+        Command::Install(install) => {
+            if install.builds() {
+                fakeroot::ensure()?;
+            }
+            print(&install.run()?)?;
         }
         Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
         Command::Ostree(target) => print(&ostree::run(&target.request())?)?,
@@ -114,6 +118,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             hold(runs, baseline, board.as_deref(), max_regression.unwrap_or_default(), junit.as_deref())?;
         }
         Command::Schema => print(&board::schema())?,
+        Command::Documents { dir, date } => cli::documents::write(&dir, &date)?,
     }
     Ok(())
 }

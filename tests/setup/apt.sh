@@ -57,6 +57,12 @@ test python3-venv labgrid runs the boards of the test lab; runs the reference of
 test microcom listens to them
 test u-boot-qemu the bootloader that counts tries
 test,yocto u-boot-tools mkimage makes what U-Boot boots
+test man-db renders the man pages
+test mandoc finds what is wrong with them
+test dpkg-dev names the libraries of the Debian package
+test lintian finds what is wrong with that
+test grub-common its menu's language is checked
+test strace kills an installation between two steps
 test qemu-efi-aarch64 the firmware that starts systemd-boot, GRUB and unified kernel images
 test ovmf for the same on a PC
 test ostree commits and deploys

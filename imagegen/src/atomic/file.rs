@@ -2,6 +2,8 @@
 
 use super::{STAGED, sync};
 use crate::{Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,13 +37,9 @@ impl StagedFile {
         };
         let target = std::path::absolute(&target).map_err(Error::io("find", &target))?;
         let is_other = fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file());
-        let (Some(parent), Some(name), false) = (target.parent(), target.file_name(), is_other) else {
+        let (Some(path), false) = (Self::temporary(&target), is_other) else {
             return Err(Error::bad_input(format!("{} is not a file", target.display()), "name a file, or a new one"));
         };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".part");
-        let path = parent.join(hidden);
         let file = open(&path)?;
         if let Ok(mut staged) = STAGED.lock() {
             staged.push(path.clone());
@@ -49,6 +47,14 @@ impl StagedFile {
         let staged = StagedFile { file, path, target, is_published: false };
         staged.file.set_len(0).map_err(Error::io("resize", &staged.path))?;
         Ok(staged)
+    }
+
+    /// Where the temporary file beside `target` is, which a power cut may leave. None for what cannot be a file.
+    pub fn temporary(target: &Path) -> Option<PathBuf> {
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(target.file_name()?);
+        hidden.push(".part");
+        Some(target.parent()?.join(hidden))
     }
 
     /// The temporary file, open for reading and writing.
@@ -64,6 +70,22 @@ impl StagedFile {
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         fs::rename(&self.path, &self.target).map_err(Error::io("replace", &self.target))?;
         self.is_published = true;
+        self.target.parent().map_or(Ok(()), sync)
+    }
+
+    /// The same where nothing may be there yet.
+    ///
+    /// # Errors
+    /// Bad input if something is; failed work otherwise.
+    pub fn publish_new(self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
+        renameat2(AT_FDCWD, &self.path, AT_FDCWD, &self.target, RenameFlags::RENAME_NOREPLACE).map_err(|errno| {
+            if errno == Errno::EEXIST {
+                let what = format!("{} is there already", self.target.display());
+                return Error::bad_input(what, "name another file");
+            }
+            Error::io("make", &self.target)(errno.into())
+        })?;
         self.target.parent().map_or(Ok(()), sync)
     }
 }

@@ -57,11 +57,15 @@ impl Document {
     /// # Errors
     /// Only if the board file itself cannot be read; everything else is a problem of the document.
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
+        Ok(Document::of(path, &read_text(path)?))
+    }
+
+    /// Takes `text` for the board file at `path`, and reads its parents. What is wrong is a problem of the document.
+    pub(super) fn of(path: &Path, text: &str) -> Self {
         let root = Node { place: Place { file: 0, line: 1 }, value: Value::Table(BTreeMap::new()) };
         let mut document =
             Document { files: vec![path.to_owned()], root, refused: Vec::new(), orphan: false, problems: Vec::new() };
-        let mut parent = document.add(&text);
+        let mut parent = document.add(text);
         while let Some((place, name)) = parent.take() {
             let last = document.files.last().cloned().unwrap_or_default();
             let path = super::find::parent(&last, &name);
@@ -82,7 +86,7 @@ impl Document {
                 }
             }
         }
-        Ok(document)
+        document
     }
 
     /// Parses and checks the text of the last file, merges it under the tree so far, and returns its parent.
@@ -190,7 +194,7 @@ impl Document {
 
 impl Node {
     /// The node at `path`.
-    fn find(&self, path: &str) -> Option<&Node> {
+    pub(super) fn find(&self, path: &str) -> Option<&Node> {
         path.split('.').try_fold(self, Node::child)
     }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Name of the board folder in the source tree.
 const FOLDER: &str = "board-configs";
-/// Where a package installs the board folder.
+/// Where the board folder is installed, from the folder around the program's.
+const BESIDE: &str = "share/initoverlayfs/board-configs";
+/// Where a package installs it.
 const INSTALLED: &str = "/usr/share/initoverlayfs/board-configs";
 /// Environment variable that names another board folder.
 const VARIABLE: &str = "INITOVERLAYFS_BOARDS";
@@ -60,8 +62,9 @@ fn folder() -> PathBuf {
         return folder.into();
     }
     let starts = [std::env::current_dir(), std::env::current_exe()];
-    let above = starts.iter().flatten().flat_map(|start| start.ancestors());
-    above.map(|start| start.join(FOLDER)).find(|folder| folder.is_dir()).unwrap_or_else(|| INSTALLED.into())
+    let above = starts.iter().flatten().flat_map(|start| start.ancestors()).map(|start| start.join(FOLDER));
+    let installed = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.parent()?.join(BESIDE)));
+    above.chain(installed).find(|folder| folder.is_dir()).unwrap_or_else(|| INSTALLED.into())
 }
 
 /// Names of the board files in `folder` that `wanted` accepts, sorted.

@@ -3,6 +3,8 @@
 
 mod bootloader;
 mod document;
+pub mod draft;
+mod fill;
 mod find;
 mod hardware;
 mod raw;
@@ -17,6 +19,7 @@ pub use bootstrap::plan::{Handover, Mode};
 pub use hardware::{Driver, Hardware, Serial, Storage};
 pub use schema::schema;
 pub use source::{Device, FilePath, FileSystem, Holder, Holds, ImageName, Partition, Slot, Source, Wanted, partitions};
+pub(crate) use value::is_normalised;
 
 use crate::error::Result;
 use std::collections::BTreeMap;
@@ -360,7 +363,7 @@ pub enum Transport {
 
 /// Reads a board: from a path if the argument contains `/`, ends with `.toml` or is a file, else by its name from the
 /// board folder (`INITOVERLAYFS_BOARDS`, else `board-configs` above the working directory or the program, else the
-/// installed one).
+/// one installed with the program, else the package's).
 ///
 /// # Errors
 /// Bad input with everything that is wrong with the file and its parents, a line a problem: file, line, key, the value
@@ -368,6 +371,14 @@ pub enum Transport {
 pub fn load(name_or_path: &str) -> Result<Board> {
     let document = document::Document::read(&find::file(name_or_path)?)?;
     validate::board(document)
+}
+
+/// The file of a board, by its path or name, as [`load`] finds it.
+///
+/// # Errors
+/// Bad input if no board has this name.
+pub fn file(name_or_path: &str) -> Result<PathBuf> {
+    find::file(name_or_path)
 }
 
 /// ` (did you mean "name"?)`, or nothing when no candidate is near.

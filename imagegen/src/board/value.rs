@@ -215,6 +215,11 @@ pub(crate) fn is_normalised(path: &str) -> bool {
     parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | "..")))
 }
 
+/// Whether `text` is an absolute path on the target.
+pub(crate) fn is_path(text: &str) -> bool {
+    absolute_path(text).is_some()
+}
+
 fn absolute_path(text: &str) -> Option<String> {
     text_of(text, MAX_TEXT, |c| !c.is_control()).filter(|path| is_normalised(path))
 }

@@ -5,13 +5,15 @@ use crate::{Error, Result, elf};
 use bootstrap::plan::FULL_MARK;
 use std::path::{Path, PathBuf};
 
+/// Where it is installed, from the folder around the program's.
+const BESIDE: &str = "lib/initoverlayfs";
 /// Where packages install it.
 const INSTALLED: &str = "/usr/lib/initoverlayfs";
 /// Largest bootstrap taken for one, in bytes; ours are below 64 KiB.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// The bytes of the bootstrap for `board`: the file `given`, else the smallest that can do what its plan asks for, from the
-/// folder `given`, else from beside this program, else the installed one.
+/// folder `given`, else from beside this program, else one installed with it, else the package's.
 ///
 /// # Errors
 /// Bad input if there is none, it is not a static ELF program for the architecture, or it cannot do what the plan asks for.
@@ -58,10 +60,13 @@ fn find(folder: Option<&Path>, architecture: Architecture, full: bool) -> Result
         None => {
             let program = std::env::current_exe().ok();
             let beside = program.and_then(|program| Some(program.parent()?.to_owned()));
-            beside.into_iter().chain([INSTALLED.into()]).collect()
+            let installed = beside.as_ref().and_then(|folder| Some(folder.parent()?.join(BESIDE)));
+            beside.into_iter().chain(installed).chain([INSTALLED.into()]).collect()
         }
     };
-    let places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
+    let mut places: Vec<PathBuf> = folders.iter().map(|folder| folder.join(&name)).collect();
+    // A program in /usr/bin was installed by a package.
+    places.dedup();
     places.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         let places: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
         Error::bad_input(

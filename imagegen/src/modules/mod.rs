@@ -66,6 +66,14 @@ pub fn resolve(
     order.into_iter().map(load).collect()
 }
 
+/// Release of the kernel whose modules `dir` has.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn release(dir: &Path) -> Result<String> {
+    Ok(Index::read(dir)?.version)
+}
+
 /// The names to load, in order.
 fn order(index: &Index, names: &[String]) -> Result<Vec<String>> {
     let mut walk = Walk { index, open: Vec::new(), done: BTreeSet::new(), order: Vec::new() };
