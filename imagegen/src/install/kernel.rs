@@ -83,6 +83,7 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
         modules: Some(modules),
         bootstrap: request.bootstrap.clone(),
         kernel: None,
+        bootloader: crate::bootloader::Inputs::default(),
     };
     let names = Names { release: Some(system.release.clone()), build: Some(job.id.clone()) };
     let manifest = build::run_as(&request, &names, &work)?;
