@@ -193,15 +193,18 @@ fn a_module_that_is_taken_away_is_named_alone() {
     assert_eq!(missing, ["OVERLAY_FS is a module, and nothing loads overlay"]);
 }
 
-/// Real boards, none of which the tests boot: what Debian's 7.2 has for them.
+/// Real boards, none of which the tests boot: what Debian's kernels have for them.
 #[test]
-fn boards_of_the_folder_on_debians_kernel() {
+fn boards_of_the_folder_on_debians_kernels() {
     let kernel = get("arm64-7");
     let missing = |board: &str| found(&doctor(board, &config(&kernel), kernel.modules.as_deref())).0;
     for board in BOARDS_OF_DEBIAN {
         assert_eq!(missing(board), [""; 0], "{board}");
     }
     assert_eq!(missing("imx93-evk"), ["CLK_IMX93 is off"]);
+    let arm = get("armv7-6.1");
+    let stm32 = found(&doctor("stm32mp157c-dk2", &config(&arm), arm.modules.as_deref())).0;
+    assert_eq!(stm32, [""; 0], "stm32mp157c-dk2");
     for (board, option) in [("jetson-agx-orin", "TEGRA_BPMP is off"), ("s32g-vnp-rdb2", "ARCH_S32 is off")] {
         assert!(missing(board).contains(&option.to_owned()), "{board}");
     }
