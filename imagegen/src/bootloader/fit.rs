@@ -79,6 +79,10 @@ impl Key {
 
 impl Image<'_> {
     /// Its source, for `mkimage -f`, to be compiled where the files lie. The device tree and the ramdisk go where U-Boot has room.
+    ///
+    /// A U-Boot with `fdt_high` and `initrd_high` of 0xffffffff uses both where they lie in the image, and makes the tree larger there:
+    /// so that comes last, and not in one page with the ramdisk, which a 32-bit kernel would not take (`phys_initrd_size`,
+    /// arch/arm/mm/init.c).
     pub fn source(self) -> String {
         let Image { name, load, dtb, .. } = self;
         let architecture = architecture(self.architecture);
@@ -98,8 +102,8 @@ impl Image<'_> {
             "/dts-v1/;\n\n/ {{\n\tdescription = \"{name}\";\n\t#address-cells = <1>;\n\n\timages {{\n{}{}{}\t}};\n\n\
              \tconfigurations {{\n\t\tdefault = \"conf\";\n\t\tconf {{\n\t\t\tkernel = \"kernel\";\n\
              \t\t\tramdisk = \"ramdisk\";\n\t\t\tfdt = \"fdt\";\n{}\t\t}};\n\t}};\n}};\n",
-            image("kernel", KERNEL, "kernel", &kernel),
             image("ramdisk", INITRAMFS, "ramdisk", &format!("{linux}{plain}")),
+            image("kernel", KERNEL, "kernel", &kernel),
             image("fdt", dtb, "flat_dt", plain),
             self.key.map(Key::node).unwrap_or_default(),
         )

@@ -383,7 +383,13 @@ proptest::proptest! {
     fn no_bytes_make_a_reader_panic(bytes: Vec<u8>, at in 0usize..0x600, edit: Vec<u8>) {
         let _ = (pe::sections(&bytes), Android::parse(&bytes));
         let mut program = program(0xaa64);
-        program.splice(at.., edit);
-        let _ = pe::add(&program, &program, &[(".x", Body::Bytes(vec![1]))], &mut Vec::new());
+        program.splice(at..(at + edit.len()).min(0x600), edit);
+        let mut added = Vec::new();
+        if pe::add(&program, &program, &[(".fuzz", Body::Bytes(b"content".to_vec()))], &mut added).is_ok() {
+            let sections = pe::sections(&added).unwrap();
+            let last = sections.last().unwrap();
+            let at = usize::try_from(last.at).unwrap();
+            proptest::prop_assert!(last.name == ".fuzz" && added[at..at + 7] == b"content"[..]);
+        }
     }
 }

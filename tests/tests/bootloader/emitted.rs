@@ -42,16 +42,25 @@ fn boots(board: &Board, files: &[(&str, &str)]) {
 
 #[test]
 fn u_boot_boots_a_fit_a_menu_and_a_script() {
-    let mut board = Board::new("arm64-tuned").unwrap();
-    board.add_flash(U_BOOT, false).unwrap();
+    u_boot_boots("arm64-tuned", U_BOOT, "qemu-arm64");
+}
+
+#[test]
+fn u_boot_boots_the_same_with_32_bits() {
+    u_boot_boots("armv7-6.1", "/usr/lib/u-boot/qemu_arm/u-boot.bin", "qemu-armv7");
+}
+
+fn u_boot_boots(kernel: &str, u_boot: &str, parent: &str) {
+    let mut board = Board::new(kernel).unwrap();
+    board.add_flash(u_boot, false).unwrap();
     dump_tree(&board, "tree").unwrap();
     let line = "command-line = \"console=ttyAMA0 panic=-1\"\n";
     let keys = format!("emit = [\"fit\", \"extlinux\", \"script\"]\n{line}{ADDRESSES}");
     let tree = board.path("tree");
-    let said = build(&board, "qemu-arm64", &keys, &["--dtb", &tree.to_string_lossy()]).unwrap();
+    let said = build(&board, parent, &keys, &["--dtb", &tree.to_string_lossy()]).unwrap();
     assert!(said.lines().any(|line| line.contains("/image.itb (") && line.ends_with(" % of 134217728)")), "{said}");
     std::fs::write(board.path("fit.cmd"), BOOT_FIT).unwrap();
-    board.run("mkimage", &["-A", "arm64", "-T", "script", "-d", "fit.cmd", "fit.scr"]).unwrap();
+    board.run("mkimage", &["-A", "arm", "-T", "script", "-d", "fit.cmd", "fit.scr"]).unwrap();
     boots(&board, &[("fit.scr", "boot.scr"), ("out/image.itb", "")]);
     let parts = [("out/kernel", ""), ("out/initramfs.img", ""), ("out/board.dtb", "")];
     boots(&board, &[&parts[..], &[("out/extlinux.conf", "extlinux/")]].concat());

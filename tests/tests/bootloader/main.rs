@@ -56,7 +56,7 @@ impl Board {
         let chip = self.path(&format!("flash{}", self.flash.len()));
         std::fs::copy(image, &chip).map_err(|error| format!("{image}: {error}\n  run tests/setup/apt.sh test"))?;
         // A PC's chip is as long as its image.
-        if self.kernel.arch == "aarch64" {
+        if self.kernel.arch != "x86_64" {
             File::options().write(true).open(&chip)?.set_len(FLASH)?;
         }
         self.flash.push(Disk { image: chip, writable });
@@ -147,9 +147,13 @@ impl Board {
 fn dump_tree(board: &Board, name: &str) -> Result<()> {
     let machine = format!("virt,dumpdtb={name}");
     let memory = board.memory_mib.to_string();
-    let machine = ["-machine", &machine, "-cpu", "cortex-a72", "-m", &memory, "-display", "none"];
+    let (program, cpu) = match board.kernel.arch.as_str() {
+        "armv7" => ("qemu-system-arm", "cortex-a15"),
+        _ => ("qemu-system-aarch64", "cortex-a72"),
+    };
+    let machine = ["-machine", &machine, "-cpu", cpu, "-m", &memory, "-display", "none"];
     let firmware = ["-drive", "if=pflash,format=raw,readonly=on,file=flash0"];
-    board.run("qemu-system-aarch64", &[&machine[..], &firmware].concat()).map(drop)
+    board.run(program, &[&machine[..], &firmware].concat()).map(drop)
 }
 
 /// The device that the image of a boot came from.
