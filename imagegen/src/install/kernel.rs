@@ -76,6 +76,7 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
         return Ok(Outcome::Current);
     }
     let work = system.state_folder().join("work");
+    clear(&work)?;
     let request = build::Request {
         board: board_path.to_string_lossy().into_owned(),
         rescue: job.needs_rescue().then(|| request.rescue.clone().unwrap_or_else(|| initramfs.clone())),
@@ -88,9 +89,10 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let names = Names { release: Some(system.release.clone()), build: Some(job.id.clone()) };
     let manifest = build::run_as(&request, &names, &work)?;
     let installed = job.publish(&work, &manifest, known.as_ref(), notes);
-    // It was made for this alone; the next run would replace it.
-    let _ = fs::remove_dir_all(&work);
+    // What stays of it the next run removes first.
+    let cleared = clear(&work);
     let installed = installed?;
+    cleared?;
     if let Some(text) = converted {
         let own = system.own_board();
         own.parent().map_or(Ok(()), fs::create_dir_all).map_err(Error::io("make a folder for", &own))?;
@@ -131,6 +133,14 @@ fn delete(path: &Path) -> Result<bool> {
     };
     StagedFile::temporary(path).map_or(Ok(false), |path| remove(&path))?;
     remove(path)
+}
+
+/// Removes the folder of a build, also half of one: the lock says that nobody uses it.
+fn clear(work: &Path) -> Result<()> {
+    match fs::remove_dir_all(work) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", work)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// The board's file, and its text if it was converted from the original's configuration and is yet to be written.
