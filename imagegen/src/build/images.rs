@@ -44,7 +44,7 @@ pub(super) fn write(
     } else {
         manifest.note_file(folder, file(image))?;
     }
-    manifest.tools.insert("mkfs.erofs".to_owned(), summary.tool);
+    manifest.tools.extend(summary.tool.map(|version| ("mkfs.erofs".to_owned(), version)));
     Ok(Identity { uuid: summary.uuid, tail: summary.tail, proof })
 }
 
@@ -55,6 +55,7 @@ fn options(board: &Board, image: ImageName) -> erofs::Options {
         compression: compressed.then(|| board.image.compression.to_string()),
         cluster_bytes: compressed.then_some(board.image.cluster),
         dax: board.slots.iter().any(|slot| slot.image == image && is_mapped(&slot.source)),
+        first: Vec::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Where the superblock lies.
 pub const SUPERBLOCK_OFFSET: u64 = 1024;
 const SUPERBLOCK_BYTES: usize = 128;
-const MAGIC: u32 = 0xE0F5_E1E2;
+pub const MAGIC: u32 = 0xE0F5_E1E2;
 const INODE_SLOT_BYTES: u64 = 32;
 /// Features of an image this reader knows: zero padding, big clusters, chunks, second head, tail packing, fragments.
 const KNOWN_FEATURES: u32 = 0x3f;
@@ -390,7 +390,7 @@ fn split_entry(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// CRC-32C (Castagnoli) as the kernel's `crc32c(~0, ...)` gives it: not inverted at the end.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }

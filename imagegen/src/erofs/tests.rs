@@ -41,8 +41,11 @@ fn tree(spool: &Path) -> Tree {
 }
 
 fn options() -> Vec<Options> {
-    let compressed = Options { compression: Some("lz4hc,9".to_owned()), cluster_bytes: Some(65536), dax: false };
-    vec![Options::default(), Options { dax: true, ..Options::default() }, compressed]
+    let compressed =
+        Options { compression: Some("lz4hc,9".to_owned()), cluster_bytes: Some(65536), ..Options::default() };
+    let first = ["/bin/link", "/many/7", "/nowhere", "/sticky"].map(|path| path.as_bytes().to_vec()).to_vec();
+    let ordered = Options { first, ..Options::default() };
+    vec![Options::default(), Options { dax: true, ..Options::default() }, ordered, compressed]
 }
 
 /// Device nodes need privilege. Where there is none, `everything_under_fakeroot` runs these tests with it.
