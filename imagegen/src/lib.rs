@@ -27,6 +27,7 @@ pub mod measure;
 pub mod memory;
 pub mod modules;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod runs;

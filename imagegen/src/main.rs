@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::{Cli, Collect, Command, Source};
 use imagegen::{
     Error, atomic, board, boot, build, collect, compare, explain, fakeroot, gate, inspect, install, manifest, measure,
-    report, runs, serial, sign, verify,
+    profile, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -96,6 +96,15 @@ fn run(command: Command) -> anyhow::Result<()> {
             outcome.verdict()?;
         }
         Command::Measure(measurement) => measurement.run()?,
+        Command::Profile { machine, end, runs, out } => {
+            let output = atomic::Output::at(&out)?;
+            let watch = measure::Watch { end: Some(end), marks: Vec::new() };
+            let profile = profile::record(&machine.dir, &machine.how.options(false), &watch, runs)?;
+            let (files, mib) =
+                (imagegen::count(profile.files.len(), "path"), profile.bytes() as f64 / f64::from(1 << 20));
+            profile.write(output)?;
+            print(&format!("{files}, {mib:.1} MiB of contents: {}\n", out.display()))?;
+        }
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
         }
@@ -121,8 +130,8 @@ fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn request(source: Source, bootstrap: Option<PathBuf>, kernel: Option<PathBuf>) -> build::Request {
-    let Source { board, from, rescue, modules } = source;
-    build::Request { board, from, rescue, modules, bootstrap, kernel }
+    let Source { board, from, rescue, modules, profile } = source;
+    build::Request { board, from, rescue, modules, profile, bootstrap, kernel }
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {

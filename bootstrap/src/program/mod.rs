@@ -26,6 +26,7 @@ use bootstrap::record::{Event, Record};
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
 use log::Level;
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sys::start::Arguments;
@@ -89,7 +90,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
                 continue;
             }
             let failure = match try_slot(plan, &slot, extra_files > 0, index, record) {
-                Ok(()) => return switch::run(plan, index, arguments, record),
+                Ok(image) => return switch::run(plan, index, &image, arguments, record),
                 Err(failure) => failure,
             };
             failure.add_to(record, index);
@@ -102,13 +103,21 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
     last.unwrap_or_else(|| refuse(Step::Device, "the plan has no slot", "", Errno::INVAL))
 }
 
-/// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
+/// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return; returns what begins with
+/// the image.
 #[inline(never)]
-fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, has_extras: bool, index: u8, record: &mut Record) -> Result<(), Failure> {
-    image::mount(slot, index, record)?;
+fn try_slot(
+    plan: &Plan<'_>,
+    slot: &Slot<'_>,
+    has_extras: bool,
+    index: u8,
+    record: &mut Record,
+) -> Result<OwnedFd, Failure> {
+    let image = image::mount(slot, index, record)?;
     overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");
-    switch::check_next_init(plan.next_init)
+    switch::check_next_init(plan.next_init)?;
+    Ok(image)
 }
 
 /// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command

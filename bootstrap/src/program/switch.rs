@@ -1,6 +1,7 @@
 //! Steps switch-root and exec: the overlay becomes the root, the initramfs' memory is freed, the next init starts.
 
 use super::failure::{Failure, check, check_on, refuse};
+use super::full::ahead;
 use super::kmsg::say;
 use super::sys::{self, start::Arguments};
 use super::text::{c_path, text};
@@ -50,8 +51,9 @@ pub fn check_next_init(path: &str) -> Result<(), Failure> {
 
 /// Switches and starts the next init; returns only with a failure, which no further slot can make good.
 #[inline(never)]
-pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record) -> Failure {
+pub fn run(plan: &Plan<'_>, slot: u8, image: &OwnedFd, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
+    ahead::start(plan, image);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
         Err(failure) => return failure,

@@ -42,6 +42,7 @@ impl Sample {
             from: at("content"),
             rescue: None,
             modules: None,
+            profile: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),
         };

@@ -10,7 +10,7 @@ mod writer;
 
 pub use image::check_superblock;
 pub use tool::Tool;
-pub use verify::{cat, list, verify};
+pub use verify::{Extent, cat, list, places, verify};
 
 use crate::tree::Tree;
 use crate::{Error, Result, extract};

@@ -1,0 +1,53 @@
+//! Reads ahead what a boot was seen to use, before it is asked for: a child process beside the next init, which ends with its list.
+//!
+//! The kernel reads on its own; asking costs no more than making pages. A full queue makes the child wait, and memory that is
+//! short makes the kernel read less (`page_cache_ra_unbounded()`, mm/readahead.c).
+
+use crate::program::early::read_file;
+use crate::program::folder::IMAGE;
+use crate::program::sys::call::in_child;
+use crate::program::text::c_path;
+use bootstrap::plan::{self, AHEAD_PAGE, Ahead, Plan};
+use core::ffi::CStr;
+use core::mem::MaybeUninit;
+use core::num::NonZeroU64;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
+
+/// [`plan::AHEAD_PATH`], as the kernel takes it.
+const LIST: &CStr = c"/ahead";
+/// As `nice`: whoever boots comes first.
+const NICE: i32 = 19;
+
+/// Starts reading from the image that is mounted, whose first bytes are those of `image`. Before the switch: the child keeps the
+/// root that it was born with.
+#[inline(never)]
+pub fn start(plan: &Plan<'_>, image: &OwnedFd) {
+    let Some(ahead) = plan.ahead else { return };
+    let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
+    // What cannot be read ahead is read later.
+    let Ok(list) = read_file(LIST, &mut buffer) else { return };
+    in_child(|| read(ahead, image, list));
+}
+
+fn read(ahead: Ahead, image: &OwnedFd, list: &[u8]) {
+    let _ = rustix::process::setpriority_process(None, NICE);
+    want(image, 0, ahead.metadata_bytes.into());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let mut file = None;
+    for piece in plan::pieces(list) {
+        if !piece.path.is_empty() {
+            // Relative to the image, whatever lies over it.
+            file = openat(&root, &*c_path![".", piece.path], flags, Mode::empty()).ok();
+        }
+        if let Some(file) = &file {
+            want(file, u64::from(piece.page) * AHEAD_PAGE, u64::from(piece.pages) * AHEAD_PAGE);
+        }
+    }
+}
+
+/// Has the kernel read, and does not wait for it.
+fn want(file: &OwnedFd, offset: u64, bytes: u64) {
+    let _ = fadvise(file, offset, NonZeroU64::new(bytes), Advice::WillNeed);
+}
