@@ -63,8 +63,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
-            fakeroot::ensure()?;
-            let manifest = build::run(&request(source, bootstrap, kernel), &out)?;
+            let request = request(source, bootstrap, kernel);
+            if build::acts_as_root(&request)? {
+                fakeroot::ensure()?;
+            }
+            let manifest = build::run(&request, &out)?;
             for (name, output) in &manifest.outputs {
                 print(&format!("{:>12} {}\n", output.bytes, out.join(name).display()))?;
             }

@@ -26,7 +26,6 @@ use bootstrap::record::{Event, Record};
 use core::mem::MaybeUninit;
 use failure::{Failure, refuse};
 use log::Level;
-use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sys::start::Arguments;
@@ -80,6 +79,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
         };
         done(record, Step::Extras, 0, &text![extra_files, " files"]);
     }
+    full::ahead::prepare(plan);
     let mut last = None;
     let mut line = [MaybeUninit::uninit(); 4096];
     let named = named_slot(plan, &mut line);
@@ -90,7 +90,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
                 continue;
             }
             let failure = match try_slot(plan, &slot, extra_files > 0, index, record) {
-                Ok(image) => return switch::run(plan, index, &image, arguments, record),
+                Ok(()) => return switch::run(plan, index, arguments, record),
                 Err(failure) => failure,
             };
             failure.add_to(record, index);
@@ -103,21 +103,13 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
     last.unwrap_or_else(|| refuse(Step::Device, "the plan has no slot", "", Errno::INVAL))
 }
 
-/// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return; returns what begins with
-/// the image.
+/// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
 #[inline(never)]
-fn try_slot(
-    plan: &Plan<'_>,
-    slot: &Slot<'_>,
-    has_extras: bool,
-    index: u8,
-    record: &mut Record,
-) -> Result<OwnedFd, Failure> {
-    let image = image::mount(slot, index, record)?;
+fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, has_extras: bool, index: u8, record: &mut Record) -> Result<(), Failure> {
+    image::mount(slot, index, record)?;
     overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");
-    switch::check_next_init(plan.next_init)?;
-    Ok(image)
+    switch::check_next_init(plan.next_init)
 }
 
 /// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command

@@ -6,7 +6,11 @@ pub mod ahead {
     use bootstrap::plan::Plan;
     use rustix::fd::OwnedFd;
 
-    pub const fn start(_: &Plan<'_>, _: &OwnedFd) {}
+    pub const fn prepare(_: &Plan<'_>) {}
+
+    pub const fn want_metadata(_: &OwnedFd) {}
+
+    pub const fn start(_: &Plan<'_>) {}
 }
 
 /// No more than the failure itself.

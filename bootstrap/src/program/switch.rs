@@ -51,9 +51,9 @@ pub fn check_next_init(path: &str) -> Result<(), Failure> {
 
 /// Switches and starts the next init; returns only with a failure, which no further slot can make good.
 #[inline(never)]
-pub fn run(plan: &Plan<'_>, slot: u8, image: &OwnedFd, arguments: Arguments, record: &mut Record) -> Failure {
+pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
-    ahead::start(plan, image);
+    ahead::start(plan);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
         Err(failure) => return failure,
