@@ -7,7 +7,7 @@ mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, ImageCompression, ImageName, Overlay, Source};
+use crate::board::{self, Board, ImageName, Overlay, Source};
 use crate::boot::qemu::Transport;
 use crate::initramfs::{Body, Initramfs};
 use crate::manifest::{self, Machine, Manifest, Module};
@@ -51,18 +51,6 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
     let rescue = read_rescue(request, spool.path())?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
     resolve_for(&board, &tree, rescue.as_ref(), profile.as_ref(), request)
-}
-
-/// Whether files are laid out on disk as root would for other tools to read: for a compressed image, and for the file systems of a
-/// board that boots in QEMU.
-///
-/// # Errors
-/// As [`board::load`].
-pub fn acts_as_root(request: &Request) -> Result<bool> {
-    let board = board::load(&request.board)?;
-    let holder = |slot: &board::Slot| matches!(slot.source, Source::File { .. });
-    let holds = board.slots.iter().any(holder) || matches!(board.overlay, Overlay::Partition(_));
-    Ok(board.image.compression != ImageCompression::None || (board.qemu.is_some() && holds))
 }
 
 /// Builds into the folder `out`, which is replaced as a whole, or stays as it is if anything fails.

@@ -64,9 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Plan(source) => print(&build::resolve(&request(source, None, None))?.to_string())?,
         Command::Build { source, bootstrap, kernel, out } => {
             let request = request(source, bootstrap, kernel);
-            if build::acts_as_root(&request)? {
-                fakeroot::ensure()?;
-            }
+            fakeroot::ensure()?;
             let manifest = build::run(&request, &out)?;
             for (name, output) in &manifest.outputs {
                 print(&format!("{:>12} {}\n", output.bytes, out.join(name).display()))?;

@@ -1,4 +1,4 @@
-//! EROFS images: written by a writer of our own or, compressed, by `mkfs.erofs`; read back by a reader of our own.
+//! EROFS images: written by `mkfs.erofs` or, where it has an order to keep, by a writer of our own; read back by a reader of our own.
 
 mod format;
 mod image;
@@ -42,6 +42,13 @@ pub struct Options {
     pub first: Vec<Vec<u8>>,
 }
 
+impl Options {
+    /// Whether the image has an order that `mkfs.erofs` does not keep: not a compressed one, which only that can make.
+    pub const fn is_ordered(&self) -> bool {
+        !self.first.is_empty() && self.compression.is_none()
+    }
+}
+
 /// What was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -55,7 +62,7 @@ pub struct Summary {
     pub tail: Tail,
     /// Version of `mkfs.erofs`, if it wrote the image.
     pub tool: Option<String>,
-    /// Bytes from the start of the image that hold the inodes of [`Options::first`]; 0 if it is compressed.
+    /// Bytes from the start of the image that hold the inodes of [`Options::first`]; 0 if they have no place of their own.
     pub first_bytes: u64,
 }
 
@@ -73,19 +80,19 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
         create.write(true).create(true).truncate(true).mode(0o600);
         create.open(out).map(drop).map_err(Error::io("create", out))
     };
-    let (tool, first_bytes) = if options.compression.is_some() {
-        (Some(compress(tree, options, uuid, out, &create, progress)?), 0)
-    } else {
+    let (tool, first_bytes) = if options.is_ordered() {
         create()?;
         let head = writer::Head { uuid, seconds: source_date()?, inline: !options.dax };
         (None, writer::write(tree, &options.first, head, out, progress)?)
+    } else {
+        (Some(by_tool(tree, options, uuid, out, &create, progress)?), 0)
     };
     let (bytes, sha256, tail) = measure(out)?;
     Ok(Summary { uuid, bytes, sha256, tail, tool, first_bytes })
 }
 
 /// Has `mkfs.erofs` write the image; returns its version.
-fn compress(
+fn by_tool(
     tree: &Tree,
     options: &Options,
     uuid: [u8; 16],
@@ -143,6 +150,9 @@ fn arguments(tool: &Tool, options: &Options, uuid: [u8; 16]) -> Result<Vec<OsStr
         if let Some(bytes) = options.cluster_bytes {
             arguments.push(format!("-C{bytes}"));
         }
+    }
+    if options.dax {
+        arguments.push("-Enoinline_data".to_owned());
     }
     Ok(arguments.into_iter().map(OsString::from).collect())
 }

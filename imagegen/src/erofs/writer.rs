@@ -1,4 +1,4 @@
-//! Writes uncompressed EROFS: all inodes together at the start, what a boot uses first in front, contents behind them in the
+//! Writes uncompressed EROFS in a given order: all inodes together at the start, what a boot uses first in front, contents behind them in the
 //! same order. `mkfs.erofs` before 1.8 takes no order, and lays inodes between the contents: a boot then reads a block here and
 //! a block there, for which a slow disk takes longer than for the bytes.
 //!
