@@ -10,7 +10,7 @@ use crate::envelope::{self, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Magic and version of a sealed plan.
-pub const KIND: Kind = Kind { magic: *b"IOFP", version: 2 };
+pub const KIND: Kind = Kind { magic: *b"IOFP", version: 3 };
 /// Where the plan lies in the mini-initramfs.
 pub const PATH: &str = "/plan";
 /// The largest sealed plan in bytes.
@@ -27,6 +27,13 @@ pub const MAX_PROBE_BYTES: usize = 128;
 pub const TAIL_BYTES: usize = 512;
 /// The most entries in the allow-list of extra files.
 pub const MAX_EXTRAS: usize = 16;
+/// The list of [`Piece`]s of a plan with [`Ahead`], in the mini-initramfs: postcard without an envelope, because what is wrong in it
+/// costs time and nothing else.
+pub const AHEAD_PATH: &str = "/ahead";
+/// The largest such list in bytes.
+pub const AHEAD_MAX_BYTES: usize = 32 * 1024;
+/// Bytes of a page, in which [`Piece`]s are counted.
+pub const AHEAD_PAGE: u64 = 4096;
 /// Text in every bootstrap with the feature `full`, and in no other: what tells them apart.
 pub const FULL_MARK: &str = "/dev/mapper/control";
 /// Folder of the mini-initramfs, made at boot, that becomes the layer of the extra files.
@@ -57,6 +64,8 @@ pub struct Plan<'a> {
     pub extras: List<'a, Extra<'a>>,
     /// Whether the old rootfs is freed before the next init starts or beside it.
     pub free: Free,
+    /// What is read before it is asked for.
+    pub ahead: Option<Ahead>,
     /// The watchdog to start and hand over; without one watchdogs are left to the kernel.
     #[serde(borrow)]
     pub watchdog: Option<Watchdog<'a>>,
@@ -340,6 +349,31 @@ pub enum Free {
     Beside,
 }
 
+/// What a boot was seen to use is read ahead by a child process, beside the next init: the pieces of files listed in
+/// [`AHEAD_PATH`].
+#[cfg(feature = "full")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Bytes from the start of the image that hold the inodes.
+    pub metadata_bytes: u32,
+}
+
+/// Nothing, without the feature `full`: a plan that has it does not decode.
+#[cfg(not(feature = "full"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ahead {}
+
+/// A piece of a file that is read ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece<'a> {
+    /// The file's path in the image; empty for a further piece of the file before.
+    pub path: &'a str,
+    /// Its first page.
+    pub page: u32,
+    /// How many pages.
+    pub pages: u32,
+}
+
 /// What happens when every slot was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Policy<'a> {
@@ -374,6 +408,11 @@ pub fn open(bytes: &[u8]) -> Result<Plan<'_>, envelope::Error> {
             Upper::Partition(holder) => holder.device.is_whole(),
         };
     if is_whole { Ok(plan) } else { Err(envelope::Error::Payload) }
+}
+
+/// The pieces of a list as it lies in [`AHEAD_PATH`]; none if it is not one.
+pub fn pieces(bytes: &[u8]) -> List<'_, Piece<'_>> {
+    postcard::from_bytes(bytes).unwrap_or(List::of_encoded(&[]))
 }
 
 /// Encodes and seals a plan into `buffer`.

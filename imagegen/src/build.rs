@@ -13,6 +13,7 @@ use crate::bootloader;
 use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
 use crate::manifest::{self, Machine, Manifest, Module};
 use crate::plan::{self, ResolvedPlan};
+use crate::profile::{Ahead, Profile};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::{Error, Result, input, modules};
@@ -35,6 +36,8 @@ pub struct Request {
     pub rescue: Option<PathBuf>,
     /// Folder of kernel modules; without it everything is taken to be built in.
     pub modules: Option<PathBuf>,
+    /// What a boot of it read ([`Profile`]): that is laid first, and read ahead.
+    pub profile: Option<PathBuf>,
     /// Bootstrap program; found by architecture if absent.
     pub bootstrap: Option<PathBuf>,
     /// Kernel to put beside the images.
@@ -62,7 +65,8 @@ pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
     let tree = read_input(&request.from, spool.path())?;
     fill(&mut board, request, &Names::default(), &tree)?;
     let rescue = read_rescue(request, spool.path())?;
-    resolve_for(&board, &tree, rescue.as_ref(), request)
+    let profile = request.profile.as_deref().map(Profile::read).transpose()?;
+    resolve_for(&board, &tree, rescue.as_ref(), profile.as_ref(), request)
 }
 
 /// Builds into the folder `out`, which is replaced as a whole, or stays as it is if anything fails.
@@ -79,7 +83,8 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
 /// As [`run`].
 pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> {
     let mut board = board::load(&request.board)?;
-    let bootstrap = program::read(request.bootstrap.as_deref(), &board)?;
+    let profile = request.profile.as_deref().map(Profile::read).transpose()?;
+    let bootstrap = program::read(request.bootstrap.as_deref(), &board, profile.is_some() && can_read_ahead(&board))?;
     if let Some(kernel) = &request.kernel
         && input::is_directory(kernel)?
     {
@@ -100,11 +105,13 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     let tree = read_input(&request.from, folder)?;
     fill(&mut board, request, names, &tree)?;
     let rescue = read_rescue(request, folder)?;
-    let plan = resolve_for(&board, &tree, rescue.as_ref(), request)?;
+    let plan = resolve_for(&board, &tree, rescue.as_ref(), profile.as_ref(), request)?;
     let mut manifest = describe(&board, &tree, &plan)?;
     manifest.rescue = rescue.as_ref().map(input_entry);
-    let main = images::write(&board, ImageName::Main, &tree, folder, &mut manifest)?;
-    let rescued = rescue.as_ref().map(|tree| images::write(&board, ImageName::Rescue, tree, folder, &mut manifest));
+    let first = plan.first.as_slice();
+    let main = images::write(&board, ImageName::Main, &tree, first, folder, &mut manifest)?;
+    let rescued =
+        rescue.as_ref().map(|tree| images::write(&board, ImageName::Rescue, tree, &[], folder, &mut manifest));
     let rescued = rescued.transpose()?;
     let identities = plan.slots.iter().map(|slot| match slot.image {
         ImageName::Main => Some(&main),
@@ -165,14 +172,38 @@ fn read_rescue(request: &Request, spool_parent: &Path) -> Result<Option<Tree>> {
     request.rescue.as_deref().map(|from| read_input(from, spool_parent)).transpose()
 }
 
-fn resolve_for(board: &Board, tree: &Tree, rescue: Option<&Tree>, request: &Request) -> Result<ResolvedPlan> {
+fn resolve_for(
+    board: &Board,
+    tree: &Tree,
+    rescue: Option<&Tree>,
+    profile: Option<&Profile>,
+    request: &Request,
+) -> Result<ResolvedPlan> {
     let wanted = &board.modules;
     if request.modules.is_none() && !wanted.load.is_empty() {
         let count = crate::count(wanted.load.len(), "module");
         log::warn!("board {} lists {count} and --modules was not given: taken as built in", board.name);
     }
     let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
-    plan::resolve(board, tree, rescue, modules)
+    let mut plan = plan::resolve(board, tree, rescue, modules)?;
+    if let Some(profile) = profile {
+        let mut ahead = Ahead::of(profile, tree)?;
+        if ahead.unknown > 0 {
+            log::warn!("{} of the profile's {} paths are not in the content", ahead.unknown, profile.files.len());
+        }
+        if ahead.left_out > 0 {
+            log::warn!("what is read ahead leaves out {}: its list is full", crate::count(ahead.left_out, "file"));
+        }
+        plan.first = std::mem::take(&mut ahead.first);
+        plan.ahead = can_read_ahead(board).then_some(ahead);
+    }
+    Ok(plan)
+}
+
+/// Whether an image of the board is read from a device, which takes time.
+fn can_read_ahead(board: &Board) -> bool {
+    let is_read = |source: &Source| !matches!(source, Source::Initramfs | Source::Memory { .. });
+    board.slots.iter().any(|slot| slot.image == ImageName::Main && is_read(&slot.source))
 }
 
 /// The bootstrap and the plan alone: what the budget limits.
@@ -217,6 +248,9 @@ fn write_initramfs(
     }
     if let Some(shell) = plan.shell() {
         archive.add(plan::SHELL_PATH, 0o755, Body::Path(shell.clone()))?;
+    }
+    if let Some(ahead) = &plan.ahead {
+        archive.add(bootstrap::plan::AHEAD_PATH, 0o600, Body::Bytes(ahead.list.clone()))?;
     }
     if let Some(slot) = board.slots.iter().find(|slot| slot.source == Source::Initramfs) {
         archive.add(plan::IMAGE_PATH, 0o600, Body::Path(folder.join(images::file(slot.image))))?;

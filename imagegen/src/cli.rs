@@ -166,6 +166,27 @@ pub enum Command {
     /// Boot folders in QEMU, or a board on a serial line, N times; keep when each boot reached what.
     #[command(after_help = measure::HELP)]
     Measure(Box<Measurement>),
+    /// Boot a folder in QEMU and keep what is read of its image until a line: `build --profile` puts that first.
+    #[command(
+        after_help = "The profile names files and their pages, and holds for any source, compression or layout of the same content, \
+                      and for most of a newer one.\n\n\
+                      Example: imagegen profile out --end 'login:' --out boot.profile\n         \
+                      imagegen build qemu-arm64 --from initrd.gz --kernel Image --profile boot.profile --out out"
+    )]
+    Profile {
+        /// What to boot.
+        #[command(flatten)]
+        machine: Machine,
+        /// The line that ends a boot; what is read until then is kept.
+        #[arg(long, value_name = "REGEX", value_parser = measure::expression)]
+        end: regex::Regex,
+        /// How many boots; what any of them read is kept.
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Where to write the profile.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Ask a machine how it booted: bootstrap's record, kernel log, U-Boot's stages, systemd; over ssh or any shell.
     #[command(after_help = "It needs a shell and busybox' tools there, and nothing of imagegen.\n\n\
                       Example: imagegen collect root@kit --json runs.json --append --unit app.service\n         \
@@ -244,6 +265,9 @@ pub struct Source {
     /// Folder of the kernel's modules [default: everything is built in].
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
+    /// What a boot read, from `imagegen profile`: laid first in the image, and read ahead.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
 }
 
 /// What the bootloader's files are made of, beside the kernel.

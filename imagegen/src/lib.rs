@@ -32,6 +32,7 @@ pub mod modules;
 pub mod new;
 pub mod ostree;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod report;
 pub mod runs;

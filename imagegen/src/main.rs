@@ -8,7 +8,7 @@ use clap::Parser;
 use cli::{Cli, Collect, Command, Machine, Source};
 use imagegen::{
     Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect,
-    kernel::bring_up, kernel::doctor, manifest, measure, ostree, report, runs, serial, sign, verify,
+    kernel::bring_up, kernel::doctor, manifest, measure, ostree, profile, report, runs, serial, sign, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -98,6 +98,15 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
         Command::Ostree(target) => print(&ostree::run(&target.request())?)?,
         Command::Measure(measurement) => measurement.run()?,
+        Command::Profile { machine, end, runs, out } => {
+            let output = atomic::Output::at(&out)?;
+            let watch = measure::Watch { end: Some(end), marks: Vec::new() };
+            let profile = profile::record(&machine.dir, &machine.how.options(false), &watch, runs)?;
+            let (files, mib) =
+                (imagegen::count(profile.files.len(), "path"), profile.bytes() as f64 / f64::from(1 << 20));
+            profile.write(output)?;
+            print(&format!("{files}, {mib:.1} MiB of contents: {}\n", out.display()))?;
+        }
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
         }
@@ -157,9 +166,9 @@ fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
 }
 
 fn request(source: Source) -> build::Request {
-    let Source { board, from, rescue, modules } = source;
+    let Source { board, from, rescue, modules, profile } = source;
     let bootloader = bootloader::Inputs::default();
-    build::Request { board, from, rescue, modules, bootstrap: None, kernel: None, bootloader }
+    build::Request { board, from, rescue, modules, profile, bootstrap: None, kernel: None, bootloader }
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {

@@ -13,6 +13,7 @@ pub use seal::{Identity, Proof};
 use crate::board::{Architecture, Board, Failure, ImageName, Overlay, Slot, Source, Verity, Watchdog};
 use crate::error::{Error, Result};
 use crate::modules::ResolvedModule;
+use crate::profile::Ahead;
 use crate::tree::{NodeKind, Tree};
 use bootstrap::plan::{Free, Handover, Mode};
 use std::path::PathBuf;
@@ -60,6 +61,10 @@ pub struct ResolvedPlan {
     pub layer: Vec<LayerStep>,
     /// When the initramfs' memory is given back.
     pub free: Free,
+    /// Paths that lie first in the image, by a profile.
+    pub first: Vec<Vec<u8>>,
+    /// What is read before it is asked for, by a profile.
+    pub ahead: Option<Ahead>,
     /// The watchdog to start.
     pub watchdog: Option<Watchdog>,
     /// What happens when no slot boots; with the host's path of the shell.
@@ -117,6 +122,8 @@ pub fn resolve(
         extras: board.extras.clone(),
         layer: layer(tree, rescue, &board.extras)?,
         free: free(board, tree, rescue, &modules, shell_bytes),
+        first: Vec::new(),
+        ahead: None,
         watchdog: board.watchdog.clone(),
         failure: board.failure.clone(),
         next_init_target: init,

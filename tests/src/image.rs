@@ -196,6 +196,7 @@ fn plan_bytes(spec: &Spec, modules: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
         },
         extras: List::encode(layer.iter().map(Layer::extra), for_extras)?,
         free: spec.free,
+        ahead: None,
         watchdog: None,
         on_failure: Policy::Reboot,
     };

@@ -25,6 +25,11 @@ impl<T> Clone for List<'_, T> {
 impl<T> Copy for List<'_, T> {}
 
 impl<'a, T> List<'a, T> {
+    /// A list of items that are encoded already, one behind the other.
+    pub const fn of_encoded(bytes: &'a [u8]) -> Self {
+        List { bytes, item: PhantomData }
+    }
+
     /// Whether there is no item.
     pub const fn is_empty(self) -> bool {
         self.bytes.is_empty()

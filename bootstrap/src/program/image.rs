@@ -4,7 +4,7 @@ use super::device::{self, Name, open_device, read_at};
 use super::failure::{Failure, check, check_on, refuse};
 #[cfg(feature = "full")]
 use super::full::holder;
-use super::full::verity;
+use super::full::{ahead, verity};
 use super::kmsg::say;
 use super::text::{c_path, text};
 use super::{done, folder, sys};
@@ -53,6 +53,7 @@ pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Fail
 fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     let disk = check_on(Step::Mount, "cannot open", &name, open_device(&name))?;
     let (name, disk) = verity::cover(image, name, disk, index, record)?;
+    ahead::want_metadata(&disk);
     check_image(&disk, image)?;
     let device = c_path!["/dev/", &name];
     let mounted = match mount_erofs(&device, options) {
@@ -70,6 +71,7 @@ fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record:
 #[inline(never)]
 fn mount_file(file: &OwnedFd, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
     if verity::check_file(image, file, index, record)? {
+        ahead::want_metadata(file);
         check_image(file, image)?;
         // A path would be looked up anew, and may be another file by then.
         let path = c_path!["/proc/self/fd/", file.as_raw_fd().unsigned_abs()];

@@ -80,6 +80,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
         };
         done(record, Step::Extras, 0, &text![extra_files, " files"]);
     }
+    full::ahead::prepare(plan);
     let mut last = None;
     let mut line = [MaybeUninit::uninit(); 4096];
     let named = named_slot(plan, &mut line);

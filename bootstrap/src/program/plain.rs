@@ -1,6 +1,18 @@
 //! What the program without the feature `full` has in place of the folder of that name: its plans cannot even name what is missing
 //! here.
 
+/// Nothing is read ahead.
+pub mod ahead {
+    use bootstrap::plan::Plan;
+    use rustix::fd::OwnedFd;
+
+    pub const fn prepare(_: &Plan<'_>) {}
+
+    pub const fn want_metadata(_: &OwnedFd) {}
+
+    pub const fn start(_: &Plan<'_>) {}
+}
+
 /// No more than the failure itself.
 pub mod help {
     use crate::program::text::Text;

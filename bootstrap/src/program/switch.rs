@@ -1,6 +1,7 @@
 //! Steps switch-root and exec: the overlay becomes the root, the initramfs' memory is freed, the next init starts.
 
 use super::failure::{Failure, check, check_on, refuse};
+use super::full::ahead;
 use super::kmsg::say;
 use super::sys::{self, start::Arguments};
 use super::text::{c_path, text};
@@ -71,6 +72,7 @@ pub fn move_mounts(handover: Handover) -> Result<(), Failure> {
 #[inline(never)]
 pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
+    ahead::start(plan);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
         Err(failure) => return failure,

@@ -17,8 +17,8 @@ const MAX_BYTES: u64 = 16 << 20;
 ///
 /// # Errors
 /// Bad input if there is none, it is not a static ELF program for the architecture, or it cannot do what the plan asks for.
-pub fn read(given: Option<&Path>, board: &Board) -> Result<Vec<u8>> {
-    let full = needs_full(board);
+pub fn read(given: Option<&Path>, board: &Board, reads_ahead: bool) -> Result<Vec<u8>> {
+    let full = needs_full(board, reads_ahead);
     let path = match given {
         Some(path) if !path.is_dir() => path.to_owned(),
         folder => find(folder, board.architecture, full)?,
@@ -44,13 +44,13 @@ pub fn read(given: Option<&Path>, board: &Board) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether the board's plan asks for what only the full program has (feature `full` of bootstrap).
-fn needs_full(board: &Board) -> bool {
+/// Whether the board's plan, or one that reads ahead, asks for what only the full program has (feature `full` of bootstrap).
+fn needs_full(board: &Board, reads_ahead: bool) -> bool {
     let slot = |slot: &Slot| {
         let has_unit = slot.source.device().is_some_and(|device| device.lun.is_some());
         matches!(slot.source, Source::File { .. }) || has_unit || board.verity.covers(&slot.source)
     };
-    matches!(board.overlay, Overlay::Partition(_)) || board.slots.iter().any(slot)
+    reads_ahead || matches!(board.overlay, Overlay::Partition(_)) || board.slots.iter().any(slot)
 }
 
 fn find(folder: Option<&Path>, architecture: Architecture, full: bool) -> Result<PathBuf> {
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_missing_one_names_the_remedy() {
         let board = crate::board::load("qemu-arm64").unwrap();
-        let error = read(Some(Path::new("/nonexistent")), &board).unwrap_err();
+        let error = read(Some(Path::new("/nonexistent")), &board, false).unwrap_err();
         assert_eq!(error.exit_status(), 2);
     }
 
@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn only_a_plan_that_asks_for_more_gets_the_full_program() {
         for (name, full) in [("qemu-arm64", false), ("qemu-arm64-memory", false), ("qemu-arm64-verity", true)] {
-            assert_eq!(needs_full(&crate::board::load(name).unwrap()), full, "{name}");
+            let board = crate::board::load(name).unwrap();
+            assert_eq!((needs_full(&board, false), needs_full(&board, true)), (full, true), "{name}");
         }
     }
 }

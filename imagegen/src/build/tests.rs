@@ -44,6 +44,7 @@ impl Sample {
             from: at("content"),
             rescue: None,
             modules: None,
+            profile: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),
             bootloader: bootloader::Inputs::default(),

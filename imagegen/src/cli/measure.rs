@@ -156,7 +156,7 @@ fn once<'a>(names: impl Iterator<Item = &'a OsStr>) -> Result<()> {
     Ok(())
 }
 
-fn expression(text: &str) -> std::result::Result<Regex, String> {
+pub(super) fn expression(text: &str) -> std::result::Result<Regex, String> {
     Regex::new(text).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Where the superblock lies.
 pub const SUPERBLOCK_OFFSET: u64 = 1024;
 const SUPERBLOCK_BYTES: usize = 128;
-const MAGIC: u32 = 0xE0F5_E1E2;
+pub const MAGIC: u32 = 0xE0F5_E1E2;
 const INODE_SLOT_BYTES: u64 = 32;
 /// Features of an image this reader knows: zero padding, big clusters, chunks, second head, tail packing, fragments.
 const KNOWN_FEATURES: u32 = 0x3f;
@@ -46,6 +46,7 @@ pub struct Image {
 pub struct Inode {
     /// Its number.
     pub number: u64,
+    at: u64,
     layout: u16,
     /// Type and permissions, as `st_mode`.
     pub mode: u32,
@@ -93,9 +94,16 @@ impl AttributeBody {
 }
 
 /// A piece of a content.
-enum Extent {
+pub enum Stored {
+    /// Zeros that are not stored.
     Hole(u64),
-    Stored { at: u64, bytes: u64 },
+    /// Bytes from a place of the image on.
+    At {
+        /// The place.
+        at: u64,
+        /// How many.
+        bytes: u64,
+    },
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
@@ -119,6 +127,13 @@ pub fn check_superblock(path: &Path) -> Result<()> {
     let mut magic = [0; 4];
     let is_image = file.read_exact_at(&mut magic, SUPERBLOCK_OFFSET).is_ok() && u32::from_le_bytes(magic) == MAGIC;
     if is_image { Image::open(path).map(drop) } else { Ok(()) }
+}
+
+impl Inode {
+    /// Where it and its attributes lie.
+    pub const fn place(&self) -> std::ops::Range<u64> {
+        self.at..self.attributes_at + self.attributes_bytes
+    }
 }
 
 impl Image {
@@ -221,6 +236,7 @@ impl Image {
         };
         Some(Inode {
             number,
+            at,
             layout: format >> 1 & 7,
             mode: u16_at(bytes, 4)?.into(),
             size,
@@ -309,8 +325,8 @@ impl Image {
         let mut buffer = vec![0; 256 * 1024];
         for extent in self.extents(inode)? {
             let (mut at, mut left, hole) = match extent {
-                Extent::Hole(bytes) => (0, bytes, true),
-                Extent::Stored { at, bytes } => (at, bytes, false),
+                Stored::Hole(bytes) => (0, bytes, true),
+                Stored::At { at, bytes } => (at, bytes, false),
             };
             if hole {
                 buffer.fill(0);
@@ -336,22 +352,23 @@ impl Image {
         Ok(())
     }
 
-    fn extents(&self, inode: &Inode) -> Result<Vec<Extent>> {
+    /// Where the content of an inode lies, in order; not for one that is compressed.
+    pub fn extents(&self, inode: &Inode) -> Result<Vec<Stored>> {
         let first = u64::from(inode.union) << self.block_bits;
         let behind = inode.attributes_at + inode.attributes_bytes;
         match inode.layout {
-            0 => Ok(vec![Extent::Stored { at: first, bytes: inode.size }]),
+            0 => Ok(vec![Stored::At { at: first, bytes: inode.size }]),
             2 => {
                 let blocks = inode.size.saturating_sub(1) >> self.block_bits << self.block_bits;
                 let tail = inode.size - blocks;
-                Ok(vec![Extent::Stored { at: first, bytes: blocks }, Extent::Stored { at: behind, bytes: tail }])
+                Ok(vec![Stored::At { at: first, bytes: blocks }, Stored::At { at: behind, bytes: tail }])
             }
             4 => self.chunks(inode, behind),
             layout => Err(self.error(format_args!("inode {}: layout {layout} is not readable here", inode.number))),
         }
     }
 
-    fn chunks(&self, inode: &Inode, behind: u64) -> Result<Vec<Extent>> {
+    fn chunks(&self, inode: &Inode, behind: u64) -> Result<Vec<Stored>> {
         let indexed = inode.union & 0x20 != 0;
         let chunk_bits = self.block_bits + (inode.union & 0x1f);
         let (entry_bytes, field) = if indexed { (8, 4) } else { (4, 0) };
@@ -361,8 +378,8 @@ impl Image {
             let entry = self.bytes(behind.next_multiple_of(entry_bytes) + index * entry_bytes, entry_bytes as usize)?;
             let bytes = (inode.size - (index << chunk_bits)).min(1 << chunk_bits);
             extents.push(match u32_at(&entry, field) {
-                Some(u32::MAX) | None => Extent::Hole(bytes),
-                Some(block) => Extent::Stored { at: u64::from(block) << self.block_bits, bytes },
+                Some(u32::MAX) | None => Stored::Hole(bytes),
+                Some(block) => Stored::At { at: u64::from(block) << self.block_bits, bytes },
             });
         }
         Ok(extents)
@@ -390,7 +407,7 @@ fn split_entry(entry: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 /// CRC-32C (Castagnoli) as the kernel's `crc32c(~0, ...)` gives it: not inverted at the end.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }

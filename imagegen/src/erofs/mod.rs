@@ -1,13 +1,16 @@
-//! EROFS images: written by `mkfs.erofs`, read back by a reader of our own.
+//! EROFS images: written by `mkfs.erofs` or, where it has an order to keep, by a writer of our own; read back by a reader of our own.
 
+mod format;
 mod image;
 mod order;
+mod place;
 mod tool;
 mod verify;
+mod writer;
 
 pub use image::check_superblock;
 pub use tool::Tool;
-pub use verify::{cat, list, verify};
+pub use verify::{Extent, cat, list, places, verify};
 
 use crate::tree::Tree;
 use crate::{Error, Result, extract};
@@ -35,6 +38,15 @@ pub struct Options {
     pub cluster_bytes: Option<u32>,
     /// Fit for direct access in memory: uncompressed, no content beside inodes.
     pub dax: bool,
+    /// Paths whose inodes and contents come first, in this order, in an uncompressed image.
+    pub first: Vec<Vec<u8>>,
+}
+
+impl Options {
+    /// Whether the image has an order that `mkfs.erofs` does not keep: not a compressed one, which only that can make.
+    pub const fn is_ordered(&self) -> bool {
+        !self.first.is_empty() && self.compression.is_none()
+    }
 }
 
 /// What was made.
@@ -48,32 +60,53 @@ pub struct Summary {
     pub sha256: [u8; 32],
     /// What lies at its end.
     pub tail: Tail,
-    /// Version of `mkfs.erofs`.
-    pub tool: String,
+    /// Version of `mkfs.erofs`, if it wrote the image.
+    pub tool: Option<String>,
+    /// Bytes from the start of the image that hold the inodes of [`Options::first`]; 0 if they have no place of their own.
+    pub first_bytes: u64,
 }
 
 /// Writes `tree` as an image to `out`, mode 0600, overwriting it: give a temporary name to replace an image atomically.
-/// Takes the contents out of the tree's spool. `progress` is called with the bytes written so far.
+/// The contents may be taken out of the tree's spool. `progress` is called with the bytes written so far.
 ///
 /// The same tree, options and tool give the same bytes: time stamps are `SOURCE_DATE_EPOCH`, or 0.
 ///
 /// # Errors
-/// `BadInput` for options the installed `mkfs.erofs` cannot do, `FailedWork` otherwise.
+/// `BadInput` for options the installed `mkfs.erofs` cannot do and for what EROFS cannot hold, `FailedWork` otherwise.
 pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary> {
-    let tool = Tool::probe()?;
     let uuid = uuid(tree, options);
+    let create = || {
+        let mut create = OpenOptions::new();
+        create.write(true).create(true).truncate(true).mode(0o600);
+        create.open(out).map(drop).map_err(Error::io("create", out))
+    };
+    let (tool, first_bytes) = if options.is_ordered() {
+        create()?;
+        let head = writer::Head { uuid, seconds: source_date()?, inline: !options.dax };
+        (None, writer::write(tree, &options.first, head, out, progress)?)
+    } else {
+        (Some(by_tool(tree, options, uuid, out, &create, progress)?), 0)
+    };
+    let (bytes, sha256, tail) = measure(out)?;
+    Ok(Summary { uuid, bytes, sha256, tail, tool, first_bytes })
+}
+
+/// Has `mkfs.erofs` write the image; returns its version.
+fn by_tool(
+    tree: &Tree,
+    options: &Options,
+    uuid: [u8; 16],
+    out: &Path,
+    create: &dyn Fn() -> Result<()>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<String> {
+    let tool = Tool::probe()?;
     let root = tree.spool.path().join("root");
     let arguments = arguments(&tool, options, uuid)?;
     tool.require_names(tree, tree.spool.path())?;
     fs::create_dir(&root).map_err(Error::io("make", &root))?;
     extract::into(tree, &root)?;
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(out)
-        .map_err(Error::io("create", out))?;
+    create()?;
     let mut command = Command::new("mkfs.erofs");
     command.args(arguments).arg(out).arg(&root);
     run(command, &tool, out, progress)?;
@@ -81,8 +114,7 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
     if tree.nodes.values().any(|node| node.xattrs.len() > 1) {
         order::sort_attributes(out)?;
     }
-    let (bytes, sha256, tail) = measure(out)?;
-    Ok(Summary { uuid, bytes, sha256, tail, tool: tool.version })
+    Ok(tool.version)
 }
 
 /// A UUID of version 8 (RFC 9562).

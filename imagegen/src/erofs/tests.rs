@@ -41,8 +41,12 @@ fn tree(spool: &Path) -> Tree {
 }
 
 fn options() -> Vec<Options> {
-    let compressed = Options { compression: Some("lz4hc,9".to_owned()), cluster_bytes: Some(65536), dax: false };
-    vec![Options::default(), Options { dax: true, ..Options::default() }, compressed]
+    let compressed =
+        Options { compression: Some("lz4hc,9".to_owned()), cluster_bytes: Some(65536), ..Options::default() };
+    let first = ["/bin/link", "/many/7", "/nowhere", "/sticky"].map(|path| path.as_bytes().to_vec()).to_vec();
+    let ordered = Options { first, ..Options::default() };
+    let mapped = Options { dax: true, ..ordered.clone() };
+    vec![Options::default(), Options { dax: true, ..Options::default() }, ordered, mapped, compressed]
 }
 
 /// Device nodes need privilege. Where there is none, `everything_under_fakeroot` runs these tests with it.
@@ -66,6 +70,8 @@ fn every_node_survives_and_the_bytes_are_equal() {
             let out = spool.path().join(name);
             let summary = write(&tree, &options, &out, &mut |_| ()).expect("write");
             verify(&tree, &out).unwrap_or_else(|error| panic!("{options:?}: {error}"));
+            let checked = Command::new("fsck.erofs").arg(&out).output().expect("fsck.erofs");
+            assert!(checked.status.success(), "{options:?}: {}", String::from_utf8_lossy(&checked.stderr));
             let bytes = fs::read(&out).expect("image");
             assert_eq!(summary.bytes, bytes.len() as u64);
             let end = bytes.chunks(512).rposition(|sector| sector != [0; 512]).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! Compressed contents are unpacked by `fsck.erofs`; names, metadata and all else are read here in either case.
 
-use super::image::{Image, Inode};
+use super::format::BLOCK;
+use super::image::{Image, Inode, Stored};
 use super::tool;
 use crate::tree::{Content, Node, NodeKind, Tree};
 use crate::{Error, Result};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -35,6 +37,57 @@ pub fn list(path: &Path) -> Result<Vec<(Vec<u8>, Node)>> {
         nodes.push((inside, Node { kind, mode, uid, gid, xattrs: image.attributes(&inode)? }));
     }
     Ok(nodes)
+}
+
+/// A piece of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// An inode, its attributes, and the end of its content if that lies behind it: bytes of the image.
+    Inode(Range<u64>),
+    /// Content in blocks of its own.
+    Content {
+        /// Where, in bytes from the start of the image.
+        at: u64,
+        /// Where in the content.
+        offset: u64,
+        /// How many bytes.
+        bytes: u64,
+    },
+}
+
+/// Tells `see` of every path where it lies in the image at `path`.
+///
+/// # Errors
+/// `BadInput` if it is no readable image, or compressed.
+pub fn places(path: &Path, see: &mut dyn FnMut(&[u8], Vec<Extent>)) -> Result<()> {
+    let image = Image::open(path)?;
+    for (inside, inode) in walk(&image)? {
+        if Image::is_compressed(&inode) {
+            let what = format!("{}: `{}` is compressed", path.display(), inside.escape_ascii());
+            return Err(Error::bad_input(what, "build it with compression = \"none\" for this"));
+        }
+        let own = inode.place();
+        let mut extents = vec![Extent::Inode(own.clone())];
+        let has_content = matches!(inode.mode & 0o170_000, 0o100_000 | 0o040_000 | 0o120_000);
+        let mut offset = 0;
+        for stored in if has_content { image.extents(&inode)? } else { Vec::new() } {
+            match stored {
+                Stored::At { at, bytes } if bytes > 0 => {
+                    let behind = at == own.end && bytes < BLOCK;
+                    extents.push(if behind {
+                        Extent::Inode(at..at + bytes)
+                    } else {
+                        Extent::Content { at, offset, bytes }
+                    });
+                    offset += bytes;
+                }
+                Stored::At { .. } => {}
+                Stored::Hole(bytes) => offset += bytes,
+            }
+        }
+        see(&inside, extents);
+    }
+    Ok(())
 }
 
 /// Writes the content of the regular file `inside` of the image at `path` to `out`. Symbolic links are not followed.

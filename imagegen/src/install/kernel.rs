@@ -82,6 +82,7 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
         rescue: job.needs_rescue().then(|| request.rescue.clone().unwrap_or_else(|| initramfs.clone())),
         from: initramfs,
         modules: Some(modules),
+        profile: None,
         bootstrap: request.bootstrap.clone(),
         kernel: None,
         bootloader: crate::bootloader::Inputs::default(),

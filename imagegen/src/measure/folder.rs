@@ -4,7 +4,7 @@ use super::recorder::{PAUSE, Recorder, Watch};
 use super::store::UNKNOWN;
 use super::timeline::{self, Arrivals, Boot};
 use super::{microseconds, unseen};
-use crate::boot::qemu::End;
+use crate::boot::qemu::{End, Qemu};
 use crate::boot::{Options, Outcome, prepare};
 use crate::runs::{Clock, Conditions, Start, Zero};
 use crate::{Result, manifest};
@@ -35,7 +35,14 @@ pub fn conditions(folder: &Path, options: &Options) -> Result<Conditions> {
 /// # Errors
 /// As [`prepare`]; failed work if QEMU does not start, or the boot does not come to its end.
 pub fn boot(folder: &Path, options: &Options, watch: &Watch) -> Result<Boot> {
-    let qemu = prepare(folder, options)?;
+    boot_machine(prepare(folder, options)?, options, watch)
+}
+
+/// Boots a machine once.
+///
+/// # Errors
+/// Failed work if QEMU does not start, or the boot does not come to its end.
+pub fn boot_machine(qemu: Qemu, options: &Options, watch: &Watch) -> Result<Boot> {
     let mut recorder = Recorder::new(watch, std::time::Duration::ZERO);
     let mut running = qemu.start()?;
     // What QEMU can do may have been found out first, which is not the boot's time.

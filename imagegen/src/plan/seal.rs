@@ -5,7 +5,7 @@ use super::{IMAGE_PATH, ResolvedPlan, SHELL_PATH, extras, module_path};
 use crate::board::{self, Failure, FilePath, Method, Overlay, Slot, Source};
 use crate::error::{Error, Result};
 use bootstrap::envelope;
-use bootstrap::plan::{self, List, MAX_BYTES, Plan, Policy, Upper};
+use bootstrap::plan::{self, Ahead, List, MAX_BYTES, Plan, Policy, Upper};
 
 /// What a finished image is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Identity {
     pub tail: plan::Tail,
     /// What vouches for its bytes.
     pub proof: Proof,
+    /// Bytes from its start that hold the inodes which a profile puts first.
+    pub first_bytes: u64,
 }
 
 /// What vouches for an image's bytes, as far as the plan must know it.
@@ -72,7 +74,9 @@ impl ResolvedPlan {
         };
         let [modules, for_slots, extras, for_upper] = [(); 4].map(|()| vec![0; MAX_BYTES]);
         let mut buffers = Buffers { modules, slots: for_slots, extras, upper: for_upper };
-        self.encode(slots?, upper.as_ref(), &tmpfs, &mut buffers).map_err(too_large)
+        let first = images.iter().flatten().map(|image| image.first_bytes).max().unwrap_or(0);
+        let metadata_bytes = u32::try_from(first).unwrap_or(u32::MAX);
+        self.encode(slots?, upper.as_ref(), &tmpfs, metadata_bytes, &mut buffers).map_err(too_large)
     }
 
     fn encode(
@@ -80,6 +84,7 @@ impl ResolvedPlan {
         slots: Vec<plan::Slot<'_>>,
         upper: Option<&Known>,
         tmpfs: &str,
+        metadata_bytes: u32,
         buffers: &mut Buffers,
     ) -> std::result::Result<Vec<u8>, envelope::Error> {
         let paths: Vec<_> = self.modules.iter().map(module_path).collect();
@@ -102,6 +107,7 @@ impl ResolvedPlan {
             upper,
             extras: List::encode(self.layer.iter().map(extras::Owned::borrowed), &mut buffers.extras)?,
             free: self.free,
+            ahead: self.ahead.as_ref().map(|_| Ahead { metadata_bytes }),
             watchdog: self
                 .watchdog
                 .as_ref()

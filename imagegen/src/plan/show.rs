@@ -72,7 +72,8 @@ impl ResolvedPlan {
                     Free::Before => "before",
                     Free::Beside => "beside",
                 };
-                format!("{mounts} ({}); initramfs freed {free} the next init", self.handover_reason)
+                let ahead = self.ahead.as_ref().map_or_else(String::new, |ahead| format!("; {ahead}"));
+                format!("{mounts} ({}); initramfs freed {free} the next init{ahead}", self.handover_reason)
             }
             Step::Exec if self.next_init == self.next_init_target => self.next_init.clone(),
             Step::Exec => format!("{} -> {}", self.next_init, self.next_init_target),

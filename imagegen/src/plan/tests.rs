@@ -189,7 +189,7 @@ fn bootable() -> Tree {
 }
 
 fn identity(proof: Proof) -> Identity {
-    Identity { uuid: [7; 16], tail: plan::Tail { offset: 4096, crc: 9 }, proof }
+    Identity { uuid: [7; 16], tail: plan::Tail { offset: 4096, crc: 9 }, proof, first_bytes: 0 }
 }
 
 #[test]

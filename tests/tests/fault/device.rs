@@ -137,6 +137,8 @@ pub fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         extras: Vec::new(),
         layer: Vec::new(),
         free: old.free,
+        first: Vec::new(),
+        ahead: None,
         watchdog: None,
         failure: Failure::Reboot,
     };
