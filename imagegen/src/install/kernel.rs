@@ -181,7 +181,7 @@ fn board(system: &System, request: &Request, notes: &mut dyn FnMut(&str)) -> Res
 fn identity(board: &Board, initramfs: &Path, request: &Request, modules: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
-    hash.update(program::read(request.bootstrap.as_deref(), board)?);
+    hash.update(program::read(request.bootstrap.as_deref(), board, false)?);
     let indexes = ["modules.dep", "modules.builtin"].map(|name| modules.join(name));
     let indexes = indexes.iter().filter(|path| path.exists()).map(PathBuf::as_path);
     let files = board.files.iter().map(PathBuf::as_path).chain([initramfs]).chain(request.rescue.as_deref());
