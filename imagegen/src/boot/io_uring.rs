@@ -37,11 +37,10 @@ pub fn option(program: &str, image: &Path) -> &'static str {
 fn starts(program: &str, arguments: &[OsString]) -> bool {
     let mut command = Command::new(program);
     command.args(["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none", "-monitor", "stdio"]);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let Ok(mut child) = command.spawn() else { return false };
+    command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut running) = Running::start(command) else { return false };
     // A program that has ended already did not start.
-    let asked = child.stdin.take().map(|mut keys| keys.write_all(b"quit\n"));
-    let Some(mut running) = Running::of(child) else { return false };
+    let asked = running.keys().map(|mut keys| keys.write_all(b"quit\n"));
     let end = running.watch(Some(Instant::now() + DEADLINE), &mut |_| true);
     matches!((asked, end), (Some(Ok(())), Ok(End::Exited(true))))
 }

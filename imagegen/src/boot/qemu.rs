@@ -5,11 +5,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -189,16 +189,15 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         let timed = self.disks.first().filter(|_| self.clock != Clock::Host);
         let disk_option = timed.map_or("", |disk| super::io_uring::option(&self.program, &disk.image));
-        command.args(self.arguments_with(disk_option)).stdout(Stdio::piped());
+        command.args(self.arguments_with(disk_option));
         command.stdin(if self.keyboard { Stdio::inherit() } else { Stdio::null() });
         log::debug!("{command:?}");
-        let child = command.spawn().map_err(|error| {
+        Running::start(command).map_err(|error| {
             Error::failed(
                 format!("cannot start {}: {error}", self.program),
                 "install QEMU: apt-get install qemu-system-arm qemu-system-x86",
             )
-        })?;
-        Running::of(child).ok_or_else(|| Error::failed(format!("{} has no console", self.program), "start it once"))
+        })
     }
 }
 
@@ -218,15 +217,23 @@ pub struct Running {
 }
 
 impl Running {
-    /// A program whose standard output is a pipe that nobody reads yet.
-    pub(super) fn of(mut child: Child) -> Option<Self> {
-        let console = child.stdout.take()?;
+    /// Starts a program whose standard output is the console.
+    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+        // Locked until it is known: nothing is started behind the back of [`kill_all`].
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         // Without a descriptor (before Linux 5.3) it ends only with an interrupt from the keyboard, which it gets too.
-        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
-        if let (Ok(mut running), Ok(process)) = (RUNNING.lock(), process) {
+        if let Ok(process) = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             running.push((child.id(), process));
         }
-        Some(Running { child, console })
+        drop(running);
+        let console = child.stdout.take().ok_or_else(|| io::Error::other("no console"))?;
+        Ok(Running { child, console })
+    }
+
+    /// Its standard input, if that is a pipe that nobody has yet.
+    pub(super) fn keys(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Process id.
