@@ -440,6 +440,7 @@ mod tests {
             upper: Upper::Memory(""),
             extras: List::encode([], &mut []).unwrap(),
             free: Free::Before,
+            ahead: None,
             watchdog: None,
             on_failure: Policy::Reboot,
         };

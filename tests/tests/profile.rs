@@ -6,7 +6,6 @@ use imagegen::boot::{Options, prepare};
 use imagegen::profile::{Profile, Used};
 use imagegen::{erofs, manifest};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -69,9 +68,8 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     let used = |path: &str| profile.files.iter().find(|used| used.path == path);
     let program = used("/usr/lib/systemd/systemd").filter(|used| !used.pages.is_empty());
     assert!(program.is_some(), "the profile has no page of what was started");
-    let arguments = ["--profile".as_ref(), at("profile").into_os_string()];
-    let arguments: Vec<&OsStr> = arguments.iter().map(AsRef::as_ref).collect();
-    build_parts("tuned", &kernel, &at("content"), &at("profiled"), &arguments)?;
+    let path = at("profile");
+    build_parts("tuned", &kernel, &at("content"), &at("profiled"), &["--profile".as_ref(), path.as_os_str()])?;
     let built = manifest::read(&at("profiled"))?;
     assert!(built.plan.iter().any(|line| line.contains("read ahead beside it")), "{:?}", built.plan);
 

@@ -102,7 +102,9 @@ fn wait(wanted: &Device<'_>, unit: &mut Unit, events: &OwnedFd, deadline_ns: u64
         // Both parts fit: the deadline is below 2^32 ms.
         let left = Timespec { tv_sec: (left_ns / 1_000_000_000) as _, tv_nsec: (left_ns % 1_000_000_000) as _ };
         match poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&left)) {
-            Ok(0) | Err(Errno::INTR) => continue,
+            // The kernel's own word for it: a clock that stands still keeps nobody waiting.
+            Ok(0) => return Err(Errno::TIMEDOUT),
+            Err(Errno::INTR) => continue,
             Ok(_) => {}
             Err(errno) => return Err(errno),
         }

@@ -28,6 +28,7 @@ fn sealed(path: FilePath<'_>) -> Vec<u8> {
         upper: Upper::Memory(""),
         extras: List::encode([], extras).unwrap(),
         free: Free::Before,
+        ahead: None,
         watchdog: None,
         on_failure: Policy::Reboot,
     };

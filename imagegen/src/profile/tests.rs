@@ -116,7 +116,8 @@ proptest! {
     }
 
     #[test]
-    fn pieces_are_apart_and_hold_all(pieces in proptest::collection::vec([any::<u32>(), 1..9_u32], 0..9)) {
+    fn pieces_are_apart_and_hold_all(pieces in proptest::collection::vec((any::<u32>(), 1..9_u32), 0..9)) {
+        let pieces: Vec<[u32; 2]> = pieces.into_iter().map(|(first, count)| [first, count]).collect();
         let united = united(pieces.iter());
         prop_assert!(united.windows(2).all(|pair| pair[0][0].saturating_add(pair[0][1]) < pair[1][0]));
         for [first, _] in pieces {

@@ -2,11 +2,11 @@
 //! `-icount shift=0`), so their figures are the same on any host; what is timed on the host is only ever compared.
 
 mod boots;
-pub(crate) mod content;
+pub mod content;
 mod figures;
 mod flat;
 mod gate;
-pub(crate) mod machine;
+pub mod machine;
 mod modules;
 pub(crate) mod sample;
 mod sources;

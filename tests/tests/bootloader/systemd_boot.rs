@@ -32,7 +32,7 @@ pub const X86_64: Machine = Machine {
     loader: "systemd-boot-x86_64",
     name: "BOOTX64.EFI",
     firmware: ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"],
-    options: "options  console=ttyS0 panic=-1\n",
+    options: "options  console=ttyS0 panic=-1 no_timer_check\n",
 };
 /// The EFI system partition in the disk, as mtools name it: it is the first.
 const ESP: &str = "disk.img@@1M";
