@@ -10,6 +10,7 @@ tree=$1 out=$2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 : "${SOURCE_DATE_EPOCH:?is when the sources last changed, in seconds since 1970}"
 export SOURCE_DATE_EPOCH LC_ALL=C
+umask 022
 command -v dpkg-shlibdeps > /dev/null || {
     echo "debian.sh: dpkg-shlibdeps is missing" >&2
     echo "  apt-get install dpkg-dev" >&2
@@ -17,7 +18,7 @@ command -v dpkg-shlibdeps > /dev/null || {
 }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp -r "$tree" "$work/tree"
+cp -a "$tree" "$work/tree"
 tree=$work/tree
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/Cargo.toml")
 architecture=$(dpkg --print-architecture)
