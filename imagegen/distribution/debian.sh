@@ -61,6 +61,8 @@ sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@
 (cd "$tree" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -printf '%P\n' | sort | xargs -d '\n' md5sum) > "$tree/DEBIAN/md5sums"
 find "$tree" -type d -exec chmod 0755 {} +
 chmod 0644 "$tree"/DEBIAN/*
+# dpkg-deb makes times that are later than that equal, and keeps those that are earlier.
+find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 package=$out/initoverlayfs_${version}_$architecture.deb
 mkdir -p "$out"
 dpkg-deb --root-owner-group --uniform-compression -Zxz --build "$tree" "$package.part" > /dev/null
