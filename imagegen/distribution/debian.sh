@@ -10,6 +10,7 @@ tree=$1 out=$2
 here=$(cd "$(dirname "$0")/../.." && pwd)
 : "${SOURCE_DATE_EPOCH:?is when the sources last changed, in seconds since 1970}"
 export SOURCE_DATE_EPOCH LC_ALL=C
+umask 022
 command -v dpkg-shlibdeps > /dev/null || {
     echo "debian.sh: dpkg-shlibdeps is missing" >&2
     echo "  apt-get install dpkg-dev" >&2
@@ -17,7 +18,7 @@ command -v dpkg-shlibdeps > /dev/null || {
 }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp -r "$tree" "$work/tree"
+cp -a "$tree" "$work/tree"
 tree=$work/tree
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/Cargo.toml")
 architecture=$(dpkg --print-architecture)
@@ -60,6 +61,8 @@ sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@
 (cd "$tree" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -printf '%P\n' | sort | xargs -d '\n' md5sum) > "$tree/DEBIAN/md5sums"
 find "$tree" -type d -exec chmod 0755 {} +
 chmod 0644 "$tree"/DEBIAN/*
+# dpkg-deb makes times that are later than that equal, and keeps those that are earlier.
+find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 package=$out/initoverlayfs_${version}_$architecture.deb
 mkdir -p "$out"
 dpkg-deb --root-owner-group --uniform-compression -Zxz --build "$tree" "$package.part" > /dev/null

@@ -54,9 +54,12 @@ fn tree() -> &'static Path {
     TREE.path()
 }
 
-fn package(out: &Path) -> PathBuf {
+/// Makes the package, as a user with this umask.
+fn package(out: &Path, umask: &str) -> PathBuf {
     let script = checkout().join("imagegen/distribution/debian.sh");
-    let text = good(Command::new(script).args([tree(), out]).env("SOURCE_DATE_EPOCH", EPOCH));
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).args([&script, tree(), out]);
+    let text = good(command.env("SOURCE_DATE_EPOCH", EPOCH));
     PathBuf::from(text.trim_end())
 }
 
@@ -146,8 +149,8 @@ fn an_installed_program_finds_boards_and_bootstrap() {
 #[test]
 fn the_package_is_made_twice_alike_and_has_what_make_installs() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = package(one.path());
-    let second = package(two.path());
+    let first = package(one.path(), "022");
+    let second = package(two.path(), "077");
     assert!(fs::read(&first).unwrap() == fs::read(&second).unwrap(), "two packages of one tree differ");
     let unpacked = one.path().join("unpacked");
     good(Command::new("dpkg-deb").arg("-x").args([&first, &unpacked]));
@@ -170,7 +173,7 @@ fn the_package_is_made_twice_alike_and_has_what_make_installs() {
 #[test]
 fn lintian_finds_no_error() {
     let folder = tempfile::tempdir().unwrap();
-    let package = package(folder.path());
+    let package = package(folder.path(), "027");
     // As root it says that it should not be.
     let output = run(Command::new("lintian").args(["--fail-on", "error", "--allow-root"]).arg(&package));
     assert!(output.status.success(), "{}", said(&output));
