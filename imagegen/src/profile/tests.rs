@@ -63,10 +63,12 @@ fn blocks_of_an_image_lead_to_files_and_files_to_its_front() {
     let script = "mkdir -p r/d; for i in $(seq 40); do head -c 30000 /dev/zero | tr '\\0' $((i % 10)) >r/d/$i; done; seq 9000 >r/z; \
                   ln r/z r/link; cd r; find . | sort | cpio -o -H newc --quiet >../a.cpio";
     assert!(Command::new("bash").args(["-euc", script]).current_dir(work.path()).status().unwrap().success());
-    let tree = input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).unwrap();
+    // mkfs.erofs takes the contents out of a tree's spool.
+    let read = || input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).unwrap();
+    let tree = read();
     let image = work.path().join("image");
     let first_block = |options: &erofs::Options| {
-        let summary = erofs::write(&tree, options, &image, &mut |_| ()).unwrap();
+        let summary = erofs::write(&read(), options, &image, &mut |_| ()).unwrap();
         let mut found = None;
         erofs::places(&image, &mut |path, extents| {
             for extent in extents {

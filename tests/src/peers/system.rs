@@ -33,7 +33,9 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         debian.version("systemd")?,
         content as f64 / 1e6
     );
-    println!("Not compared: dracut's mode with squashfs, which this kernel does not have; the mode with erofs stands for both.\n");
+    println!(
+        "Not compared: dracut's mode with squashfs, which this kernel does not have; the mode with erofs stands for both.\n"
+    );
     let mut measured: Vec<(Storage, Vec<Vec<Boot>>)> = Vec::new();
     for storage in storages() {
         measured.push((storage, in_turn(peers, &all, storage)?));
