@@ -20,6 +20,8 @@ pub struct Image<'a> {
     pub is_compressed: bool,
     /// File of the device tree.
     pub dtb: &'a str,
+    /// Where that is copied to, if the board says so.
+    pub dtb_load: Option<u64>,
     /// What signs it, if anything does.
     pub key: Option<&'a Key>,
 }
@@ -82,9 +84,10 @@ impl Image<'_> {
     ///
     /// A U-Boot with `fdt_high` and `initrd_high` of 0xffffffff uses both where they lie in the image, and makes the tree larger there:
     /// so that comes last, and not in one page with the ramdisk, which a 32-bit kernel would not take (`phys_initrd_size`,
-    /// arch/arm/mm/init.c).
+    /// arch/arm/mm/init.c). Nor does that take a tree that is not at a multiple of 8 (Documentation/arch/arm/booting.rst), and a FIT
+    /// keeps multiples of 4: the board's address for the tree does.
     pub fn source(self) -> String {
-        let Image { name, load, dtb, .. } = self;
+        let Image { name, load, dtb, dtb_load, .. } = self;
         let architecture = architecture(self.architecture);
         let compression = if self.is_compressed { "gzip" } else { "none" };
         let image = |node: &str, file: &str, kind: &str, more: &str| {
@@ -98,13 +101,14 @@ impl Image<'_> {
             "{linux}\t\t\tcompression = \"{compression}\";\n\t\t\tload = <{load:#x}>;\n\t\t\tentry = <{load:#x}>;\n"
         );
         let plain = "\t\t\tcompression = \"none\";\n";
+        let tree_at = dtb_load.map_or_else(String::new, |load| format!("\t\t\tload = <{load:#x}>;\n"));
         format!(
             "/dts-v1/;\n\n/ {{\n\tdescription = \"{name}\";\n\t#address-cells = <1>;\n\n\timages {{\n{}{}{}\t}};\n\n\
              \tconfigurations {{\n\t\tdefault = \"conf\";\n\t\tconf {{\n\t\t\tkernel = \"kernel\";\n\
              \t\t\tramdisk = \"ramdisk\";\n\t\t\tfdt = \"fdt\";\n{}\t\t}};\n\t}};\n}};\n",
             image("ramdisk", INITRAMFS, "ramdisk", &format!("{linux}{plain}")),
             image("kernel", KERNEL, "kernel", &kernel),
-            image("fdt", dtb, "flat_dt", plain),
+            image("fdt", dtb, "flat_dt", &format!("{plain}{tree_at}")),
             self.key.map(Key::node).unwrap_or_default(),
         )
     }

@@ -209,7 +209,8 @@ impl Maker<'_> {
         let is_compressed = kernel::start_of(&self.folder.join(KERNEL))?.starts_with(&kernel::GZIP);
         let load = self.board.bootloader.kernel_address.unwrap_or_default();
         let (name, architecture) = (self.board.name.as_str(), self.board.architecture);
-        let image = fit::Image { name, architecture, load, is_compressed, dtb, key };
+        let dtb_load = self.board.bootloader.dtb_address;
+        let image = fit::Image { name, architecture, load, is_compressed, dtb, dtb_load, key };
         self.text(FIT_SOURCE, &image.source())?;
         let keys = key.map(|key| key.folder.as_os_str());
         let keys = keys.iter().flat_map(|folder| [OsStr::new("-k"), folder]);

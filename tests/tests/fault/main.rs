@@ -75,7 +75,7 @@ const FAULTS: &[Fault] = &[
     fault("plan_payload_flipped_in_the_middle", Everywhere, |on| plan::payload_flipped(on, 50)),
     fault("plan_payload_flipped_at_its_end", Everywhere, |on| plan::payload_flipped(on, 100)),
     fault("plan_of_an_older_version", Everywhere, |on| plan::version(on, 0)),
-    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, 3)),
+    fault("plan_of_a_newer_version", Everywhere, |on| plan::version(on, bootstrap::plan::KIND.version + 1)),
     fault("plan_is_a_record", Everywhere, plan::record),
     fault("plan_of_rubbish", Everywhere, plan::rubbish),
     fault("plan_with_a_surplus", Everywhere, plan::surplus),
