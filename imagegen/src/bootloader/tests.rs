@@ -211,7 +211,15 @@ fn a_fit_is_signed_by_an_rsa_key_alone() {
         assert!(error.exit_status() == 2 && error.what.contains(expected), "{error}");
     }
     let (name, architecture) = ("kit", Architecture::Armv7);
-    let image = fit::Image { name, architecture, load: 0x8000, is_compressed: false, dtb: DTB, key: Some(&key) };
+    let image = fit::Image {
+        name,
+        architecture,
+        load: 0x8000,
+        is_compressed: false,
+        dtb: DTB,
+        dtb_load: None,
+        key: Some(&key),
+    };
     let signature = "algo = \"sha256,rsa2048\";\n\t\t\t\tkey-name-hint = \"kit\";";
     assert!(image.source().contains(signature) && image.source().contains("arch = \"arm\""), "{}", image.source());
     let error = find(
