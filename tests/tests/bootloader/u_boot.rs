@@ -35,6 +35,7 @@ fn boot_partition(board: &Board) -> Result<PathBuf> {
         load: 0x4040_0000,
         is_compressed: false,
         dtb: DTB,
+        dtb_load: None,
         key: None,
     };
     std::fs::write(board.path(FIT_SOURCE), image.source())?;
