@@ -77,6 +77,7 @@ impl System {
         disk::write(&image, &[7; 16], &[partition], &mut |_| ()).unwrap();
         let mut boot = Boot::new(&self.kernel, initrd.to_owned());
         boot.disks.push(image);
+        boot.append = "guest=reread".into();
         boot.run().unwrap()
     }
 }
