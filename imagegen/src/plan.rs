@@ -98,6 +98,11 @@ pub fn resolve(
             (seen, _) => seen,
         },
     };
+    if let Some(program) = content::stays(tree, &init).filter(|_| board.mode == Mode::Initial) {
+        log::warn!(
+            "{program} of the content refuses to leave an overlay for the final root: have an initramfs with systemd, or util-linux' switch_root"
+        );
+    }
     if handover == Handover::Mounted {
         content::check_mount_points(tree)?;
         rescue.map_or(Ok(()), content::check_mount_points).map_err(in_rescue)?;

@@ -49,6 +49,27 @@ fn empty() -> Tree {
     tree
 }
 
+#[test]
+fn a_content_that_cannot_leave_an_overlay_is_seen() {
+    let mut tree = empty();
+    file(&mut tree, "/init", b"#!/bin/sh\nexec run-init /root /sbin/init\n", 0o755);
+    let stays = |tree: &Tree| content::stays(tree, "/init");
+    assert_eq!(stays(&tree), None);
+    file(&mut tree, "/bin/run-init", b"", 0o755);
+    assert_eq!(stays(&tree).unwrap(), "/bin/run-init");
+    let mut tree = empty();
+    file(&mut tree, "/init", b"#!/bin/sh\nexec switch_root /root /sbin/init\n", 0o755);
+    file(&mut tree, "/bin/busybox", b"", 0o755);
+    file(&mut tree, "/bin/switch_root", b"", 0o755);
+    assert_eq!(stays(&tree), None);
+    put(&mut tree, "/bin/switch_root", NodeKind::Symlink(b"/bin/busybox".to_vec()), 0o777);
+    assert_eq!(stays(&tree).unwrap(), "/bin/switch_root");
+    let mut tree = empty();
+    file(&mut tree, "/init", b"\x7fELF run-init", 0o755);
+    file(&mut tree, "/bin/run-init", b"", 0o755);
+    assert_eq!(stays(&tree), None);
+}
+
 fn put(tree: &mut Tree, path: &str, kind: NodeKind, mode: u32) {
     let node = Node { kind, mode, uid: 0, gid: 0, xattrs: BTreeMap::new() };
     tree.nodes.insert(path.as_bytes().to_vec(), node);
