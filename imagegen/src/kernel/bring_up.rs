@@ -109,9 +109,10 @@ fn build(board: &Board, name: &str) -> Vec<String> {
     let modules = if board.modules.load.is_empty() { "" } else { " --modules /lib/modules/VERSION" };
     let rescue = board.slots.iter().any(|slot| slot.image == ImageName::Rescue);
     let rescue = if rescue { " --rescue RESCUE" } else { "" };
+    let tree = if board.bootloader.dtb.is_some() { " --dtbs DTBS" } else { "" };
     let mut commands = vec![
         format!("imagegen doctor {name} --config .config{modules}"),
-        format!("imagegen build {name} --from INITRAMFS{rescue}{modules} --kernel Image --out out"),
+        format!("imagegen build {name} --from INITRAMFS{rescue}{modules} --kernel Image{tree} --out out"),
     ];
     if matches!(board.verity.method, Method::Signature { .. }) {
         commands.push("imagegen sign out --key KEY --certificate CERTIFICATE".to_owned());
