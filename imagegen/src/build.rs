@@ -187,14 +187,14 @@ fn resolve_for(
     let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
     let mut plan = plan::resolve(board, tree, rescue, modules)?;
     if let Some(profile) = profile {
-        let mut ahead = Ahead::of(profile, tree)?;
+        let (first, ahead) = Ahead::of(profile, tree)?;
         if ahead.unknown > 0 {
             log::warn!("{} of the profile's {} paths are not in the content", ahead.unknown, profile.files.len());
         }
         if ahead.left_out > 0 {
             log::warn!("what is read ahead leaves out {}: its list is full", crate::count(ahead.left_out, "file"));
         }
-        plan.first = std::mem::take(&mut ahead.first);
+        plan.first = first;
         plan.ahead = can_read_ahead(board).then_some(ahead);
     }
     Ok(plan)

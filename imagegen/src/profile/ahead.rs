@@ -17,8 +17,6 @@ const LENGTH_BYTES: usize = 5;
 pub struct Ahead {
     /// The list as it lies in the mini-initramfs.
     pub list: Vec<u8>,
-    /// Paths whose inodes and contents come first, in this order.
-    pub first: Vec<Vec<u8>>,
     /// Files in the list.
     pub files: usize,
     /// Pages of them.
@@ -32,12 +30,12 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Resolves a profile for a content.
+    /// Resolves a profile for a content; returns the paths whose inodes and contents come first, in this order, too.
     ///
     /// # Errors
     /// Failed work if the list cannot be encoded.
-    pub fn of(profile: &Profile, tree: &Tree) -> Result<Self> {
-        let mut ahead = Ahead::default();
+    pub fn of(profile: &Profile, tree: &Tree) -> Result<(Vec<Vec<u8>>, Self)> {
+        let (mut first, mut ahead) = (Vec::new(), Ahead::default());
         let mut items = Vec::new();
         for used in &profile.files {
             let known = used.raw_path().and_then(|path| tree.nodes.get_key_value(&path));
@@ -45,7 +43,7 @@ impl Ahead {
                 ahead.unknown += 1;
                 continue;
             };
-            ahead.first.push(path.clone());
+            first.push(path.clone());
             let NodeKind::File(content) = &node.kind else { continue };
             let pieces = pieces(&used.pages, content.size.div_ceil(PAGE));
             let Ok(path) = std::str::from_utf8(path) else { continue };
@@ -66,7 +64,7 @@ impl Ahead {
             ahead.pages += pieces.iter().map(|[_, pages]| u64::from(*pages)).sum::<u64>();
         }
         ahead.list = encoded(&List::<Piece<'_>>::of_encoded(&items))?;
-        Ok(ahead)
+        Ok((first, ahead))
     }
 }
 
