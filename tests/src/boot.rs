@@ -2,7 +2,7 @@
 
 use crate::kernel::Kernel;
 use crate::report::Report;
-use crate::{Failure, Result};
+use crate::{Failure, Result, equal};
 use imagegen::boot::console::{Log, Parser};
 use imagegen::boot::qemu::{Clock, Disk, End, Port, Qemu, Transport};
 use std::ffi::OsString;
@@ -187,6 +187,18 @@ impl Outcome {
             (Some(report), End::Exited(true)) => Ok(report),
             _ => Err(self.failure("no report")),
         }
+    }
+
+    /// That a guest with `guest=leave` has left the image, and nothing of it is in use any more.
+    ///
+    /// # Errors
+    /// If it has not, or something is.
+    pub fn left(&self) -> Result<()> {
+        let found = self.reported()?;
+        equal("started again", &found.lines("argv").join(" "), &"/init left".to_owned())?;
+        equal("EROFS mounted", &found.lines("erofs").join(" "), &String::new())?;
+        let used = found.lines("block").iter().filter(|line| line.contains(" dio ") || line.starts_with("dm-"));
+        equal("loop and mapped devices", &used.cloned().collect::<Vec<_>>(), &Vec::new())
     }
 
     /// A failure that shows the console.

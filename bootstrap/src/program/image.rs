@@ -64,7 +64,9 @@ fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record:
         }
         mounted => mounted,
     };
-    check_on(Step::Mount, "cannot mount EROFS", &name, mounted)
+    check_on(Step::Mount, "cannot mount EROFS", &name, mounted)?;
+    verity::let_go(image);
+    Ok(())
 }
 
 /// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device.

@@ -64,12 +64,19 @@ fn make_upper() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Takes away what a refused slot has mounted, so that the next one starts clean.
-pub fn undo() {
-    for mounted in [folder::ROOT, folder::UPPER, folder::IMAGE] {
-        // EINVAL where nothing was mounted yet.
+/// Lets go of all that the overlay is made of, which it keeps by itself (`clone_private_mount()`, fs/overlayfs, since Linux 3.18): whoever
+/// unmounts the overlay then frees image, device and memory. What stayed mounted in the covered rootfs nobody could unmount.
+pub fn let_go() {
+    for mounted in [folder::IMAGE, folder::UPPER, folder::HOLDER] {
+        // EINVAL where nothing is mounted.
         let _ = unmount(mounted, UnmountFlags::DETACH);
     }
+}
+
+/// Takes away what a refused slot has mounted, so that the next one starts clean.
+pub fn undo() {
+    // EINVAL where nothing was mounted yet.
+    let _ = unmount(folder::ROOT, UnmountFlags::DETACH);
+    let_go();
     verity::undo();
-    let _ = unmount(folder::HOLDER, UnmountFlags::DETACH);
 }

@@ -60,5 +60,7 @@ pub mod verity {
         Ok(true)
     }
 
+    pub const fn let_go(_: &Image<'_>) {}
+
     pub const fn undo() {}
 }

@@ -7,12 +7,14 @@
 //! Words on the kernel command line: `guest=reread` reads every file and reports its CRC; `guest=keep` leaves a file for the
 //! next boot; `guest=protect` turns fs-verity on and ends; `guest=work` runs the shell script `/work` first, which ends by starting
 //! this program with the argument `done`; `guest=hang` never ends; `guest=silent` sends no report;
+//! `guest=leave` goes to another root first, and reports from there;
 //! `guest=removal` waits until a disk has gone, then goes on; `guest=pass` marks the start and becomes systemd. With the arguments
 //! `mark NAME` it marks the moment and ends.
 #![no_std]
 #![no_main]
 
 mod content;
+mod leave;
 mod line;
 mod mark;
 mod place;
@@ -43,6 +45,13 @@ fn run(first_ns: u64, arguments: Strings, environment: Strings) -> ! {
         mark::write(first_ns, "pid1");
         start::execute(c"/usr/lib/systemd/systemd", c"--system");
         end("no systemd");
+    }
+    if has(environment, b"guest=leave") {
+        match leave::leave() {
+            Ok(()) => start::execute(c"/init", c"left"),
+            Err(errno) => say(format_args!("guest: cannot leave: {errno}")),
+        }
+        end("not left");
     }
     announce(first_ns, format_args!("{}", if is_done { "content done" } else { "first instruction" }));
     // A word that the kernel does not know is a variable of the environment: no proc has to be mounted to see it.

@@ -92,7 +92,7 @@ fn open_device(number: &[u8]) -> Option<OwnedFd> {
 }
 
 /// Loads the listed modules in order; one that is loaded already does no harm.
-fn load_modules() {
+pub fn load_modules() {
     let mut list = [0; 4096];
     let Ok(file) = rustix::fs::open(MODULES, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
     let length = fill(file, &mut list);

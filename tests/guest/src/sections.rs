@@ -266,6 +266,16 @@ pub fn devices(report: &mut Report<'_>, sysfs: &Place) {
             report.raw(b"\n");
         });
     }
+    report.section("erofs");
+    if let Some(mounted) = sysfs.open(c"fs/erofs") {
+        // Beside the file systems that are mounted it has `features`.
+        names(mounted, |name| {
+            if name != c"features" {
+                report.escaped(name.to_bytes());
+                report.raw(b"\n");
+            }
+        });
+    }
     report.section("scsi");
     if let Some(class) = sysfs.open(c"class/scsi_device") {
         names(class, |name| {

@@ -36,6 +36,11 @@ pub fn rows(kernel: &Kernel) -> Vec<(String, Check)> {
         add("memory", Box::new(memory));
     }
     add("scsi", Box::new(scsi));
+    for (name, place) in [("partition", Place::Partition), ("file", Place::File(Ext4)), ("initramfs", Place::Initramfs)]
+    {
+        add(&format!("left::{name}"), Box::new(move |kernel| left(kernel, &Spec::new(place, Handover::Mounted))));
+    }
+    add("left::upper", Box::new(|kernel| left(kernel, &Spec { upper: Some(Ext4), ..spec_for(Mode::Initial) })));
     add("upper::ext4", Box::new(|kernel| kept(kernel, Ext4, Mode::Initial)));
     add("root::ext4", Box::new(|kernel| kept(kernel, Ext4, Mode::Root)));
     add("root::memory", Box::new(root));
@@ -168,6 +173,19 @@ fn kept(kernel: &Kernel, kind: FileSystem, mode: Mode) -> Result<()> {
         check().map_err(|error| ours.failure(&error.to_string()))?;
     }
     Ok(())
+}
+
+/// The content goes on to another root: the image is not mounted any more, its devices are free, its memory too.
+fn left(kernel: &Kernel, spec: &Spec) -> Result<()> {
+    let parts = make(kernel, &content::guest(kernel)?, spec)?;
+    let mut boot = Boot::new(kernel, parts.initrd()?);
+    if !matches!(spec.place, Place::Initramfs) {
+        boot.disks.push(parts.disk(&[PARTNAME])?);
+        boot.writable = true;
+    }
+    boot.append = "guest=leave".into();
+    let ours = boot.run()?;
+    ours.left().map_err(|error| ours.failure(&error.to_string()))
 }
 
 /// The image is the final root, what is written to it in memory.

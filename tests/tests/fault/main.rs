@@ -241,6 +241,7 @@ const FAULTS: &[Fault] = &[
     fault("failure_explained", Partition, machine::helpful_log),
     fault("verity_whole", Partition, |on| verity::whole(on, 0)),
     fault("verity_with_error_correction", Partition, |on| verity::whole(on, 2)),
+    fault("verity_left", Partition, verity::left),
     fault("verity_corrected", Trusting, verity::corrected),
     fault("verity_wrong_root_hash", Partition, verity::wrong_root_hash),
     fault("verity_weakened_by_the_command_line", Partition, verity::weakened),

@@ -86,6 +86,13 @@ pub fn whole(on: &On, fec_roots: u32) -> Result<Scene> {
     Ok(Scene::new(on, made.parts, Expected::Boots).with(b"guest=reread").and(read_whole))
 }
 
+/// The content goes on to another root: the verified device goes with the image.
+pub fn left(on: &On) -> Result<Scene> {
+    let mut made = verified(on, 0)?;
+    made.want_root_hash(made.summary.root_hash)?;
+    Ok(Scene::new(on, made.parts, Expected::Boots).with(b"guest=leave").and(Outcome::left))
+}
+
 /// The guest could read every file.
 pub fn read_whole(outcome: &Outcome) -> Result<()> {
     equal("files that cannot be read", &unreadable(outcome)?, &Vec::new())

@@ -70,6 +70,13 @@ pub fn check_file(image: &Image<'_>, file: &OwnedFd, index: u8, record: &mut Rec
     Ok(matches!(image, Image::Any | Image::Pinned { .. } | Image::Digest(_)))
 }
 
+/// The device goes with the mount that uses it: nobody would remove it once the content has left the image.
+pub fn let_go(image: &Image<'_>) {
+    if matches!(image, Image::RootHash { .. } | Image::Signed { .. }) {
+        sys::mapper::remove_with_last_user();
+    }
+}
+
 /// Removes the verified device of a refused slot.
 pub fn undo() {
     sys::mapper::remove();

@@ -16,6 +16,7 @@ const DM_DEV_REMOVE: usize = 0xC138_FD04;
 const DM_DEV_SUSPEND: usize = 0xC138_FD06;
 const DM_TABLE_LOAD: usize = 0xC138_FD09;
 const DM_READONLY_FLAG: u32 = 1;
+const DM_DEFERRED_REMOVE: u32 = 1 << 17;
 /// Bytes of a sector, in which a device's length is counted.
 const SECTOR: u64 = 512;
 
@@ -73,11 +74,11 @@ impl Request {
 }
 
 /// Makes each request in turn; returns the number of the device, N of `/dev/dm-N`.
-fn ask(request: &mut Request, commands: &[usize]) -> Result<u32, Errno> {
+fn ask(request: &mut Request, commands: &[usize], flags: u32) -> Result<u32, Errno> {
     let control = open(c"/dev/mapper/control", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     for command in commands {
         // What the kernel has answered is the next request but for these.
-        request.flags = DM_READONLY_FLAG;
+        request.flags = flags;
         request.data_size = size_of::<Request>() as u32;
         request.data_start = offset_of!(Request, sector_start) as u32;
         request.target_count = 1;
@@ -98,11 +99,16 @@ pub fn create_verity(bytes: u64, parameters: &str) -> Result<u32, Errno> {
     // One byte stays for the NUL.
     let room = request.parameters.get_mut(..parameters.len()).filter(|room| room.len() < PARAMETER_BYTES);
     room.ok_or(Errno::TOOBIG)?.copy_from_slice(parameters.as_bytes());
-    ask(&mut request, &[DM_DEV_CREATE, DM_TABLE_LOAD, DM_DEV_SUSPEND])
+    ask(&mut request, &[DM_DEV_CREATE, DM_TABLE_LOAD, DM_DEV_SUSPEND], DM_READONLY_FLAG)
 }
 
 /// Removes the device, if there is one that nobody uses.
 pub fn remove() {
     // ENXIO without one; without device-mapper there is no control node either.
-    let _ = ask(&mut Request::new(), &[DM_DEV_REMOVE]);
+    let _ = ask(&mut Request::new(), &[DM_DEV_REMOVE], 0);
+}
+
+/// Has the kernel remove the device with its last user (Linux 3.13).
+pub fn remove_with_last_user() {
+    let _ = ask(&mut Request::new(), &[DM_DEV_REMOVE], DM_DEFERRED_REMOVE);
 }
