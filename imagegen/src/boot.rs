@@ -1,7 +1,7 @@
 //! `imagegen boot`: boots a folder of outputs in QEMU and says what each step took.
 
 pub mod console;
-mod io_uring;
+pub mod io_uring;
 pub mod qemu;
 mod verdict;
 

@@ -143,7 +143,15 @@ pub fn imagegen() -> PathBuf {
 /// # Errors
 /// If it fails.
 pub fn build(board_name: &str, kernel: &Kernel, from: &Path, out: &Path) -> Result<Qemu> {
-    build_parts(board_name, kernel, from, out, &[])?;
+    build_with(board_name, kernel, from, out, &[])
+}
+
+/// The same with further arguments.
+///
+/// # Errors
+/// If it fails.
+pub fn build_with(board_name: &str, kernel: &Kernel, from: &Path, out: &Path, arguments: &[&OsStr]) -> Result<Qemu> {
+    build_parts(board_name, kernel, from, out, arguments)?;
     let kernel = Some(kernel.image.clone());
     Ok(prepare(out, &Options { kernel, deterministic: true, timeout: DEADLINE, append: "".into() })?)
 }

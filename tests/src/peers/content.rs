@@ -1,16 +1,19 @@
 //! What is booted: one content for all peers, in the form that each of them takes.
 
-use super::machine::Peer;
+use super::machine::{self, Peer};
 use crate::Result;
 use crate::bench::content::Compression;
-use crate::bench::machine::{build, build_parts};
+use crate::bench::machine::{build, build_parts, build_with};
 use crate::cpio::{self, Entry};
 use crate::kernel::{Kernel, checkout, program};
 use crate::place::{FILE_PATH, PARTNAME};
+use imagegen::atomic::Output;
 use imagegen::board::FileSystem;
 use imagegen::boot::qemu::Qemu;
 use imagegen::disk::{self, Partition};
 use imagegen::filesystem;
+use imagegen::profile::{Blocks, Profile};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,6 +34,17 @@ busybox mount -t overlay -o lowerdir=/lower,upperdir=/upper/upper,workdir=/upper
 busybox mount --move /dev /root/dev
 exec busybox switch_root /root /init
 ";
+
+/// The init of a content that is recorded: the kernel is to read what it is asked for and nothing along.
+const EXACT_INIT: &str = "\
+#!/bin/sh
+for file in /sys/block/*/queue/read_ahead_kb; do
+    echo 0 > \"$file\"
+done
+exec /usr/lib/peers/first \"$@\"
+";
+/// What that goes on to, the content's own.
+const FIRST: &str = "/usr/lib/peers/first";
 
 /// What `tests/setup/peers.sh` made.
 #[derive(Debug)]
@@ -103,7 +117,7 @@ impl Maker<'_> {
         let loaded = machine.initrd.as_deref().map_or(Ok(0), |path| std::fs::metadata(path).map(|file| file.len()))?;
         machine.append.push(self.append);
         machine.disks = Vec::new();
-        Ok(Peer { name, ours, machine, disk: disk.to_owned(), loaded, outside: 0 })
+        Ok(Peer { name, ours, machine, disk: disk.to_owned(), loaded, outside: 0, image: None })
     }
 
     /// The image in the first partition, as `board` builds it.
@@ -111,11 +125,68 @@ impl Maker<'_> {
     /// # Errors
     /// If it cannot be built.
     pub fn partition(&self, name: &'static str, board: &str) -> Result<Peer> {
-        let out = self.path(board);
-        let machine = build(board, self.kernel, &self.plain, &out)?;
-        std::fs::remove_file(out.join("disk.img"))?;
-        let disk = self.disk(&format!("{board}.disk"), &out.join("initoverlayfs.erofs"))?;
-        self.peer(name, true, machine, &disk)
+        self.partition_of(name, board, board, &self.plain, &[])
+    }
+
+    /// The same in the folder `out`, from another initramfs and with further arguments for `imagegen build`.
+    fn partition_of(
+        &self,
+        name: &'static str,
+        board: &str,
+        out: &str,
+        from: &Path,
+        arguments: &[&OsStr],
+    ) -> Result<Peer> {
+        let folder = self.path(out);
+        let machine = build_with(board, self.kernel, from, &folder, arguments)?;
+        std::fs::remove_file(folder.join("disk.img"))?;
+        let disk = self.disk(&format!("{out}.disk"), &folder.join("initoverlayfs.erofs"))?;
+        let found = disk::list(&disk)?;
+        let image = found.iter().find(|partition| partition.name == PARTNAME);
+        let image = image.map(|partition| partition.start..partition.start + partition.bytes);
+        Ok(Peer { image, ..self.peer(name, true, machine, &disk)? })
+    }
+
+    /// What a boot of the content until the mark `last` reads where the kernel reads nothing along: the pages that are used, and no
+    /// others.
+    ///
+    /// # Errors
+    /// If it cannot be booted.
+    pub fn record(&self, last: &str) -> Result<Profile> {
+        let content = self.path("exact.cpio");
+        let first = std::fs::read(program("guest", &self.kernel.arch)?)?;
+        std::fs::copy(&self.plain, &content)?;
+        let mut more = File::options().append(true).open(&content)?;
+        more.write_all(&cpio::archive(&[
+            Entry::file("init", 0o755, EXACT_INIT),
+            Entry::file(FIRST.trim_start_matches('/'), 0o755, first),
+        ]))?;
+        drop(more);
+        let peer = self.partition_of("recorded", "tuned", "exact", &content, &[])?;
+        let out = self.path("exact");
+        let mut profile = Profile {
+            format: imagegen::profile::FORMAT,
+            board: "tuned".into(),
+            input_sha256: imagegen::manifest::read(&out)?.input.sha256,
+            boots: 0,
+            files: Vec::new(),
+        };
+        let reads = machine::reads(&peer, last)?;
+        let mut used = Blocks::of(&out.join("initoverlayfs.erofs"))?.used(reads.into_iter());
+        used.retain(|used| used.path != "/init");
+        used.iter_mut().filter(|used| used.path == FIRST).for_each(|used| used.path = "/init".into());
+        profile.merge(used);
+        Ok(profile)
+    }
+
+    /// The image in the first partition, laid out and read ahead by a profile.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub fn profiled(&self, name: &'static str, profile: &Profile) -> Result<Peer> {
+        let path = self.path("profile");
+        profile.write(Output::at(&path)?)?;
+        self.partition_of(name, "tuned", "tuned-profiled", &self.plain, &["--profile".as_ref(), path.as_os_str()])
     }
 
     /// The image as a file on ext4. `like` is any peer: its machine is taken.
@@ -177,7 +248,7 @@ impl Maker<'_> {
     pub fn with_initrd(&self, name: &'static str, ours: bool, like: &Peer, initrd: &Path, disk: &Path) -> Result<Peer> {
         let loaded = std::fs::metadata(initrd)?.len();
         let machine = Qemu { initrd: Some(initrd.to_owned()), ..like.machine.clone() };
-        Ok(Peer { name, ours, machine, disk: disk.to_owned(), loaded, outside: 0 })
+        Ok(Peer { name, ours, machine, disk: disk.to_owned(), loaded, outside: 0, image: None })
     }
 
     /// An image appended to an initramfs whose init is a shell script that mounts it on a loop device.
@@ -210,6 +281,7 @@ impl Maker<'_> {
             disk: like.disk.clone(),
             loaded: 0,
             outside: 0,
+            image: None,
         })
     }
 }

@@ -1,17 +1,22 @@
 //! Storage of a known speed: a disk behind QEMU's network block device, served by this program at the rate of an eMMC or an SD card.
 //!
 //! QEMU's own throttle lets a tenth of a second's worth of bytes and requests pass unthrottled, at the start and after every
-//! pause of that length (`throttle_compute_wait()`, util/throttle.c, QEMU 7.2), which is most of what a boot reads. Here no request is free: each takes as long as its bytes at the device's
-//! rate, at least the time of one request, one after the other. Waits are the host's time, so the guest's clock must be the host's
-//! too: with `-icount` the guest would compute for nothing while it waits.
+//! pause of that length (`throttle_compute_wait()`, util/throttle.c, QEMU 7.2), which is most of what a boot reads. Here no request is
+//! free: each takes as long as its bytes at the device's rate, at least the time of one request, one after the other.
+//!
+//! What takes so long is the guest's time, see [`GuestClock`].
 //!
 //! The protocol is NBD's fixed newstyle (<https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>), the part that QEMU
 //! speaks to a server without structured replies.
 
 use crate::Result;
-use std::collections::{BTreeSet, HashMap};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -45,8 +50,66 @@ impl Limits {
 pub struct Served {
     /// Requests of any kind.
     pub requests: u64,
-    /// Numbers of the blocks of 4 KiB that were read.
-    pub blocks: BTreeSet<u64>,
+    /// What was read, in order, in bytes of the device.
+    pub reads: Vec<Range<u64>>,
+}
+
+impl Served {
+    /// Bytes that were read between these two places of the device, as often as they were.
+    pub fn read_in(&self, part: &Range<u64>) -> u64 {
+        self.inside(part).map(|read| read.end - read.start).sum()
+    }
+
+    /// What was read between these two places, in bytes from the first.
+    pub fn inside(&self, part: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let cut = |read: &Range<u64>| {
+            let (start, end) = (read.start.max(part.start), read.end.min(part.end));
+            (start < end).then(|| start - part.start..end - part.start)
+        };
+        self.reads.iter().filter_map(cut)
+    }
+}
+
+/// The guest's clock as its device can tell it, where one instruction is one nanosecond (`-icount shift=0`): while the processor works it
+/// goes as much slower than the host's as QEMU needs longer for an instruction, while it waits as fast. So it is the host's time
+/// less what QEMU has worked, and that divided by [`GuestClock::per_instruction`]. A device that took the host's time would seem many
+/// times faster to a guest that computes meanwhile.
+struct GuestClock {
+    start: Instant,
+    worked: ClockId,
+    per_instruction: f64,
+}
+
+impl GuestClock {
+    /// The clock of the process at the other end of `stream`.
+    fn of(stream: &UnixStream, per_instruction: f64) -> io::Result<Self> {
+        let peer = getsockopt(stream, PeerCredentials)?;
+        let worked = clock_getcpuclockid(Pid::from_raw(peer.pid()))?;
+        Ok(GuestClock { start: Instant::now(), worked, per_instruction })
+    }
+
+    fn now(&self) -> io::Result<Duration> {
+        let worked = match clock_gettime(self.worked) {
+            Ok(worked) => Duration::from(worked),
+            // It has ended, and waits for nothing.
+            Err(_) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        Ok(self.start.elapsed().saturating_sub(worked) + worked.div_f64(self.per_instruction))
+    }
+
+    /// Waits as a device does: the host's scheduler wakes late, so the last part is spent looking at the clock.
+    fn wait_until(&self, moment: Duration) -> io::Result<()> {
+        const LATE: Duration = Duration::from_micros(150);
+        loop {
+            let left = moment.saturating_sub(self.now()?);
+            match left {
+                Duration::ZERO => return Ok(()),
+                // It never goes faster than the host's.
+                left if left > LATE => std::thread::sleep(left - LATE),
+                _ => std::hint::spin_loop(),
+            }
+        }
+    }
 }
 
 /// A device that serves one connection.
@@ -57,17 +120,19 @@ pub struct Device {
 }
 
 impl Device {
-    /// Serves `disk` on `socket`. What the guest writes is kept in memory and forgotten.
+    /// Serves `disk` on `socket` to a QEMU that needs `per_instruction` nanoseconds for an instruction. What the guest writes is kept in
+    /// memory and forgotten.
     ///
     /// # Errors
     /// If the disk cannot be read or the socket not be made.
-    pub fn start(disk: &Path, limits: Limits, socket: &Path) -> Result<Self> {
+    pub fn start(disk: &Path, limits: Limits, per_instruction: f64, socket: &Path) -> Result<Self> {
         let disk = File::open(disk)?;
         let bytes = disk.metadata()?.len();
         let listener = UnixListener::bind(socket)?;
         let thread = std::thread::spawn(move || {
             let (stream, _) = listener.accept()?;
-            Session { stream, disk, bytes, limits, written: HashMap::new(), served: Served::default() }.run()
+            let clock = GuestClock::of(&stream, per_instruction)?;
+            Session { stream, disk, bytes, limits, clock, written: HashMap::new(), served: Served::default() }.run()
         });
         Ok(Device { socket: socket.to_owned(), thread })
     }
@@ -90,6 +155,7 @@ struct Session {
     disk: File,
     bytes: u64,
     limits: Limits,
+    clock: GuestClock,
     /// Blocks that differ from the disk's.
     written: HashMap<u64, Vec<u8>>,
     served: Served,
@@ -167,13 +233,13 @@ impl Session {
         const WRITE: u32 = 1;
         const DISCONNECT: u32 = 2;
         // When the device has done what it was asked so far.
-        let mut free_at = Instant::now();
+        let mut free_at = Duration::ZERO;
         loop {
             let mut start = [0; 4];
             self.stream.read_exact(&mut start)?;
             let kind = self.word()? & 0xffff;
             let (handle, offset, length) = (self.long()?, self.long()?, self.word()?);
-            let arrived = Instant::now();
+            let arrived = self.clock.now()?;
             let inside = offset.checked_add(u64::from(length)).is_some_and(|end| end <= self.bytes);
             if kind == DISCONNECT || (kind <= WRITE && (length > MAX_REQUEST || !inside)) {
                 return Ok(());
@@ -189,7 +255,7 @@ impl Session {
             }
             self.served.requests += 1;
             free_at = free_at.max(arrived) + self.limits.service(data.len() as u64);
-            wait_until(free_at);
+            self.clock.wait_until(free_at)?;
             let mut reply = 0x6744_6698_u32.to_be_bytes().to_vec();
             reply.extend([0; 4]);
             reply.extend(handle.to_be_bytes());
@@ -203,8 +269,8 @@ impl Session {
     fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.disk.read_exact_at(data, offset)?;
         let end = offset + data.len() as u64;
+        self.served.reads.push(offset..end);
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
-            self.served.blocks.insert(block);
             let Some(newer) = self.written.get(&block) else { continue };
             let from = (block * BLOCK).max(offset);
             let to = ((block + 1) * BLOCK).min(end);
@@ -234,18 +300,6 @@ impl Session {
     }
 }
 
-/// Waits as a device does, to the microsecond: the host's scheduler wakes late, so the last part is spent looking at the clock.
-fn wait_until(moment: Instant) {
-    const LATE: Duration = Duration::from_micros(150);
-    let left = moment.saturating_duration_since(Instant::now());
-    if left > LATE {
-        std::thread::sleep(left - LATE);
-    }
-    while Instant::now() < moment {
-        std::hint::spin_loop();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +319,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (disk, socket) = (folder.path().join("disk"), folder.path().join("socket"));
         std::fs::write(&disk, vec![7; 3 * BLOCK as usize]).unwrap();
-        let device = Device::start(&disk, CARD, &socket).unwrap();
+        let device = Device::start(&disk, CARD, 1.0, &socket).unwrap();
         let mut stream = UnixStream::connect(&socket).unwrap();
         let mut greeting = [0; 18];
         stream.read_exact(&mut greeting).unwrap();
@@ -293,14 +347,15 @@ mod tests {
         assert_eq!(replies[32..], [7, 7, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 7, 7]);
         drop(stream);
         let served = device.end().unwrap();
-        assert_eq!((served.requests, served.blocks), (2, BTreeSet::from([0, 1])));
+        assert_eq!((served.requests, served.read_in(&(4090..BLOCK * 2))), (2, 14));
+        assert_eq!(served.reads.first(), Some(&(4088..4104)));
         assert_eq!(std::fs::read(&disk).unwrap(), vec![7; 3 * BLOCK as usize]);
     }
 
     #[test]
     fn a_device_that_nobody_asked_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let device = Device::start(Path::new("/proc/self/exe"), CARD, &folder.path().join("socket")).unwrap();
+        let device = Device::start(Path::new("/proc/self/exe"), CARD, 1.0, &folder.path().join("socket")).unwrap();
         assert_eq!(device.end().unwrap().requests, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::machine::{Boot, Peer, STORAGES, Storage, sample};
 use crate::Result;
+use crate::bench::sample::Sample;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
@@ -39,6 +40,12 @@ pub struct Cell {
     pub loaded_mb: f64,
     /// How long that takes at the storage's rate: computed. Not in the other values.
     pub load_ms: f64,
+    /// What was read of the image until the boot's end, in MB; of a partition of known speed only.
+    pub read_mb: Option<f64>,
+    /// What of it is used until then, in MB of whole pages.
+    pub used_mb: Option<f64>,
+    /// Processors.
+    pub cpus: u32,
 }
 
 /// What boots of one peer have in common.
@@ -50,6 +57,10 @@ pub struct Setting {
     pub content_mb: f64,
     /// The part of it that is read.
     pub used_percent: f64,
+    /// That part in MB of whole pages, if it was recorded.
+    pub used_mb: Option<f64>,
+    /// What QEMU works for an instruction, in nanoseconds.
+    pub per_instruction: f64,
 }
 
 impl Cell {
@@ -74,6 +85,9 @@ impl Cell {
             not_free_mb: mb(sample(boots, marker, |mark| mark.not_free as f64)?.median()),
             loaded_mb: round(peer.loaded as f64 / 1e6),
             load_ms: round(setting.storage.load_ms(peer.loaded)),
+            read_mb: read_mb(peer, boots),
+            used_mb: setting.used_mb.filter(|_| peer.image.is_some()).map(round),
+            cpus: peer.machine.cpus,
         })
     }
 
@@ -81,6 +95,14 @@ impl Cell {
     pub fn with_load_ms(&self) -> f64 {
         self.median_ms + self.load_ms
     }
+}
+
+/// What was read of the image of `peer`, the median of its boots.
+fn read_mb(peer: &Peer, boots: &[Boot]) -> Option<f64> {
+    let image = peer.image.as_ref()?;
+    let read = |boot: &Boot| Some(boot.served.as_ref()?.read_in(image) as f64 / 1e6);
+    let read = boots.iter().map(read).collect::<Option<Vec<f64>>>()?;
+    (!read.is_empty()).then(|| round(Sample::new(read).median()))
 }
 
 /// To the microsecond, or the kilobyte.
@@ -188,6 +210,9 @@ pub mod tests {
             not_free_mb: 20.0,
             loaded_mb: 0.0,
             load_ms: 0.0,
+            read_mb: None,
+            used_mb: None,
+            cpus: 1,
         }
     }
 

@@ -4,8 +4,12 @@ use super::device::{Device, Limits, Served};
 use crate::Result;
 use crate::bench::sample::Sample;
 use imagegen::boot::console;
+use imagegen::boot::io_uring;
 use imagegen::boot::qemu::{Clock, End, Qemu};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,11 +33,6 @@ pub const STORAGES: [Storage; 3] = [
 ];
 
 impl Storage {
-    /// What makes the guest's clock go: instructions, unless the guest waits for a device with a speed of its own.
-    pub fn clock(self) -> Clock {
-        if self.limits.is_some() { Clock::Host } else { Clock::Instructions }
-    }
-
     /// Milliseconds that a bootloader needs to read `bytes` in one piece: computed. QEMU itself loads them for nothing.
     pub fn load_ms(self, bytes: u64) -> f64 {
         self.limits.map_or(0.0, |limits| bytes as f64 / limits.bytes as f64 * 1e3)
@@ -44,11 +43,7 @@ impl Storage {
         match self.limits {
             None => "storage as fast as QEMU goes, 1 instruction = 1 ns".to_owned(),
             Some(Limits { bytes, requests }) => {
-                format!(
-                    "{}: {} MB/s, {requests} requests/s; clock: the host's, which emulates",
-                    self.name,
-                    bytes / 1_000_000
-                )
+                format!("{}: {} MB/s, {requests} requests/s, 1 instruction = 1 ns", self.name, bytes / 1_000_000)
             }
         }
     }
@@ -69,6 +64,8 @@ pub struct Peer {
     pub loaded: u64,
     /// Bytes of memory that the kernel never has.
     pub outside: u64,
+    /// Where on the disk the image lies, if on a partition of its own.
+    pub image: Option<Range<u64>>,
 }
 
 /// A moment of a boot.
@@ -91,8 +88,10 @@ pub struct Boot {
     pub marks: Vec<Mark>,
     /// What was read from a throttled device.
     pub served: Option<Served>,
-    /// How long the host worked on it.
+    /// How long it took the host.
     pub took: Duration,
+    /// How long QEMU worked of that, until the last mark.
+    pub worked: Duration,
 }
 
 impl Boot {
@@ -102,22 +101,66 @@ impl Boot {
     }
 }
 
-/// Boots `peer` once, until the guest has made the mark `last`.
+/// How many nanoseconds QEMU works for an instruction of `peer` until the mark `last`: what it has worked, by what the guest's clock has
+/// gone on without waiting.
+///
+/// # Errors
+/// As [`boot`].
+pub fn per_instruction(peer: &Peer, last: &str, runs: usize) -> Result<f64> {
+    let one = || -> Result<f64> {
+        let boot = boot_from(peer, None, last)?;
+        let guest_ns = boot.mark(last).map_or(f64::NAN, |mark| mark.at_ms) * 1e6;
+        let (worked, waited) = (boot.worked.as_nanos() as f64, boot.took.saturating_sub(boot.worked).as_nanos() as f64);
+        Ok(worked / (guest_ns - waited))
+    };
+    let ratio = Sample::new((0..runs).map(|_| one()).collect::<Result<Vec<_>>>()?).median();
+    if ratio.is_finite() && ratio >= 1.0 {
+        Ok(ratio)
+    } else {
+        Err("this host emulates faster than 1 ns an instruction".into())
+    }
+}
+
+/// Boots `peer` once, until the guest has made the mark `last`. `per_instruction`: see there; of no interest to a storage without a speed.
 ///
 /// # Errors
 /// If it did not; the error shows the console.
-pub fn boot(peer: &Peer, storage: Storage, last: &str) -> Result<Boot> {
+pub fn boot(peer: &Peer, storage: Storage, per_instruction: f64, last: &str) -> Result<Boot> {
+    let device = storage.limits.map(|limits| (limits, per_instruction));
+    boot_from(peer, device, last).map_err(|error| format!("{}: {error}", storage.name).into())
+}
+
+/// Boots `peer` once from a device that takes no time; what was read of its image, in order, in bytes.
+///
+/// # Errors
+/// As [`boot`].
+pub fn reads(peer: &Peer, last: &str) -> Result<Vec<Range<u64>>> {
+    const FREE: Limits = Limits { bytes: u64::MAX, requests: u64::MAX };
+    let served = boot_from(peer, Some((FREE, 1.0)), last)?.served;
+    match (served, &peer.image) {
+        (Some(served), Some(image)) => Ok(served.inside(image).collect()),
+        _ => Err(format!("{}: its image is not on a partition", peer.name).into()),
+    }
+}
+
+fn boot_from(peer: &Peer, device: Option<(Limits, f64)>, last: &str) -> Result<Boot> {
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("disk");
-    let device = storage.limits.map(|limits| Device::start(&peer.disk, limits, &socket)).transpose()?;
-    let mut machine = Qemu { clock: storage.clock(), ..peer.machine.clone() };
-    machine.extra.extend(disk_arguments(&peer.disk, device.is_some().then_some(socket.as_path())));
+    let device = device.map(|(limits, ratio)| Device::start(&peer.disk, limits, ratio, &socket)).transpose()?;
+    let mut machine = Qemu { clock: Clock::Instructions, ..peer.machine.clone() };
+    let arguments = disk_arguments(&machine.program, &peer.disk, device.is_some().then_some(socket.as_path()));
+    machine.extra.extend(arguments);
     let start = Instant::now();
-    let mut bytes: Vec<u8> = Vec::new();
+    let (mut bytes, mut worked): (Vec<u8>, _) = (Vec::new(), Duration::ZERO);
     let watched = machine.start().and_then(|mut running| {
+        let clock = clock_getcpuclockid(Pid::from_raw(running.id().cast_signed()));
         running.watch(Some(start + DEADLINE), &mut |new| {
             bytes.extend_from_slice(new);
-            !is_over(&bytes, last)
+            let over = is_over(&bytes, last);
+            if over && let Ok(now) = clock.and_then(clock_gettime) {
+                worked = now.into();
+            }
+            !over
         })
     });
     let took = start.elapsed();
@@ -125,21 +168,19 @@ pub fn boot(peer: &Peer, storage: Storage, last: &str) -> Result<Boot> {
     let (end, text) = (watched?, String::from_utf8_lossy(&bytes));
     let marks = parse(&text);
     if end == End::Stopped && marks.iter().any(|mark| mark.name == last) && !text.contains("DAX unsupported") {
-        return Ok(Boot { marks, served, took });
+        return Ok(Boot { marks, served, took, worked });
     }
-    Err(format!("{} on {}: no mark {last} ({end:?}); console:\n{text}", peer.name, storage.name).into())
+    Err(format!("{}: no mark {last} ({end:?}); console:\n{text}", peer.name).into())
 }
 
 /// QEMU's arguments for the disk: what is written is forgotten.
-fn disk_arguments(disk: &Path, socket: Option<&Path>) -> [OsString; 4] {
+fn disk_arguments(program: &str, disk: &Path, socket: Option<&Path>) -> [OsString; 4] {
     let (start, path) = match socket {
-        Some(socket) => {
-            ("if=none,id=storage,format=raw,file.driver=nbd,file.server.type=unix,file.server.path=", socket)
-        }
-        None => ("if=none,id=storage,format=raw,snapshot=on,file=", disk),
+        Some(socket) => (",file.driver=nbd,file.server.type=unix,file.server.path=".to_owned(), socket),
+        None => (format!("{},snapshot=on,file=", io_uring::option(program, disk)), disk),
     };
     // In an option a comma is written twice.
-    let drive = format!("{start}{}", path.to_string_lossy().replace(',', ",,"));
+    let drive = format!("if=none,id=storage,format=raw{start}{}", path.to_string_lossy().replace(',', ",,"));
     ["-drive".into(), drive.into(), "-device".into(), "virtio-blk-device,drive=storage".into()]
 }
 

@@ -1,8 +1,8 @@
 //! The peers, side by side: `make bench-peers`. One content, one kernel, one disk, one run; every way to boot them that this
 //! machine can measure, from storage as fast as QEMU goes, an eMMC and an SD card.
 //!
-//! On the first the clock counts instructions, as in [`crate::bench`]. A device of a known speed takes time of the host, so there
-//! the guest's clock is the host's, the processor is as fast as QEMU emulates it, and peers are booted in turn.
+//! The clock counts instructions, as in [`crate::bench`], also while the guest waits for a device of a known speed, which takes the
+//! guest's time ([`device`]).
 //!
 //! QEMU puts kernel and initramfs into memory for nothing. A bootloader reads them from the same storage: that time is computed,
 //! from the initramfs' bytes and the storage's rate, and always shown as what it is.
@@ -18,7 +18,7 @@ mod system;
 use crate::Result;
 use crate::kernel::{Kernel, checkout, get};
 use figures::Cell;
-use machine::{STORAGES, Storage};
+use machine::{Peer, STORAGES, Storage};
 use std::path::PathBuf;
 
 /// Measures some of it.
@@ -27,11 +27,16 @@ type Section = fn(&mut Peers) -> Result<()>;
 /// Where the figures and the picture of the README are kept.
 const KEPT: &str = "tests/peers";
 
+/// Boots of each: one takes the host a quarter of a minute.
+const RUNS: usize = 3;
+
 /// What all sections share.
 struct Peers {
     folder: tempfile::TempDir,
     kernel: Kernel,
     cells: Vec<Cell>,
+    /// What QEMU works for an instruction: measured once, where a storage has a speed.
+    per_instruction: std::cell::Cell<Option<f64>>,
 }
 
 /// Measures everything, prints the tables, and writes `target/peers.json` and `target/peers.svg`. With names of sections only those, into
@@ -52,8 +57,11 @@ pub fn run(sections: &[String]) -> Result<()> {
         let known = all.map(|(name, _)| name).join(", ");
         return Err(format!("unknown section {unknown}\n  one of {known}, keep; none for all").into());
     }
-    let folder = tempfile::Builder::new().prefix("peers-").tempdir_in(&target)?;
-    let mut peers = Peers { folder, kernel: get("arm64-tuned")?, cells: Vec::new() };
+    // In memory if the environment's TMPDIR is: what the host has to read again costs the guest's time.
+    let place = std::env::var_os("TMPDIR").map_or(target.clone(), PathBuf::from);
+    let folder = tempfile::Builder::new().prefix("peers-").tempdir_in(place)?;
+    let mut peers =
+        Peers { folder, kernel: get("arm64-tuned")?, cells: Vec::new(), per_instruction: std::cell::Cell::default() };
     for (name, section) in all {
         if sections.is_empty() || sections.iter().any(|wanted| wanted == name) {
             section(&mut peers)?;
@@ -81,12 +89,28 @@ fn wanted(variable: &str, name: &str) -> bool {
     wanted
 }
 
+/// Processors of every machine: one, or the environment's `PEERS_CPUS`.
+fn cpus() -> Result<u32> {
+    std::env::var("PEERS_CPUS").map_or(Ok(1), |cpus| Ok(cpus.parse()?))
+}
+
 /// The storages that are measured.
 fn storages() -> Vec<Storage> {
     STORAGES.into_iter().filter(|storage| wanted("PEERS_STORAGE", storage.name)).collect()
 }
 
 impl Peers {
+    /// The figure of [`machine::per_instruction`] by one of the peers, which stands for all.
+    fn per_instruction(&self, peer: &Peer, last: &str) -> Result<f64> {
+        if let Some(known) = self.per_instruction.get() {
+            return Ok(known);
+        }
+        let measured = machine::per_instruction(peer, last, if quick() { 1 } else { RUNS })?;
+        self.say(format!("QEMU works {measured:.2} ns for an instruction"));
+        self.per_instruction.set(Some(measured));
+        Ok(measured)
+    }
+
     /// A path in the folder that is removed at the end.
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

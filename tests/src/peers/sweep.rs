@@ -3,7 +3,7 @@
 use super::content::Maker;
 use super::figures::{Cell, Setting, best};
 use super::machine::{Boot, Peer, STORAGES, Storage, boot};
-use super::{Peers, quick, storages, wanted};
+use super::{Peers, RUNS, quick, storages, wanted};
 use crate::Result;
 use crate::bench::content::{Compression, Content};
 use crate::bench::table::Table;
@@ -23,8 +23,8 @@ const USED: [u32; 3] = [100, 20, 5];
 const FILE_BYTES: u64 = 65_536;
 /// Files of a folder, of which one is 5 percent. What is used lies scattered among what is not.
 const FOLDER_FILES: u64 = 20;
-/// Boots of each.
-const RUNS: usize = 3;
+/// Content in MB from which one boot from a storage of known speed is enough: it takes minutes, and next to nothing but reading.
+const LONG_MB: u64 = 128;
 
 /// Reads the files whose share the kernel's command line names; every page of them is brought into memory, none is copied.
 const WORK: &str = "\
@@ -57,13 +57,14 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         let maker = Maker { folder, kernel: &peers.kernel, plain, root: None, append: " guest=work" };
         let all = make(&maker)?;
         for &storage in &storages {
+            let per_instruction = match (storage.limits, all.first()) {
+                (Some(_), Some(classic)) => peers.per_instruction(classic, MARKER)?,
+                _ => 1.0,
+            };
             for used in USED {
-                measure(
-                    peers,
-                    &all,
-                    Setting { storage, content_mb: size as f64, used_percent: f64::from(used) },
-                    &mut cells,
-                )?;
+                let (content_mb, used_percent) = (size as f64, f64::from(used));
+                let setting = Setting { storage, content_mb, used_percent, used_mb: None, per_instruction };
+                measure(peers, &all, setting, &mut cells)?;
             }
         }
         std::fs::remove_dir_all(&maker.folder)?;
@@ -118,7 +119,8 @@ fn make(maker: &Maker<'_>) -> Result<Vec<Peer>> {
 /// Measures one point of the sweep. A classic initramfs reads nothing from the storage: all throttled storages have the same boots
 /// of it, which differ in what is computed for loading it.
 fn measure(peers: &Peers, all: &[Peer], setting: Setting, cells: &mut Vec<Cell>) -> Result<()> {
-    let runs = if quick() { 1 } else { RUNS };
+    let long = setting.storage.limits.is_some() && setting.content_mb >= LONG_MB as f64;
+    let runs = if quick() || long { 1 } else { RUNS };
     let first = setting.used_percent == f64::from(USED[0]) && setting.storage == STORAGES[0] && !quick();
     let mut boots: Vec<Vec<Boot>> = vec![Vec::new(); all.len()];
     for run in usize::from(!first)..=runs {
@@ -128,13 +130,13 @@ fn measure(peers: &Peers, all: &[Peer], setting: Setting, cells: &mut Vec<Cell>)
             }
             let mut peer = peer.clone();
             peer.machine.append.push(format!(" used={}", setting.used_percent));
-            let boot = boot(&peer, setting.storage, MARKER)?;
+            let boot = boot(&peer, setting.storage, setting.per_instruction, MARKER)?;
             if run > 0 {
                 boots.push(boot);
             }
         }
     }
-    let Setting { storage, content_mb, used_percent } = setting;
+    let Setting { storage, content_mb, used_percent, .. } = setting;
     peers.say(format!("{}, {content_mb} MB, {used_percent} % used: {runs} boots of each", storage.name));
     for (peer, boots) in all.iter().zip(&boots) {
         let same = earlier(cells, peer, setting).map(|cell| Cell {
@@ -201,7 +203,7 @@ fn table(cells: &[Cell], storage: Storage) -> Table {
     let title = format!(
         "Kernel start to the work's end, loading the initramfs included (computed), in ms ({}; QEMU virt, cortex-a72, 2 GiB, n = {})",
         storage.conditions(),
-        cells.iter().map(|cell| cell.n).min().unwrap_or(0)
+        cells.iter().filter(|cell| cell.storage == storage.name).map(|cell| cell.n).min().unwrap_or(0)
     );
     let mut table = Table::new(title, &heads);
     let [sizes, shares] = axes(cells);

@@ -3,17 +3,17 @@
 use super::content::{Debian, Maker};
 use super::figures::{Cell, Setting, of, verdicts};
 use super::machine::{Boot, Peer, STORAGES, Storage, boot};
-use super::{Peers, quick, storages, wanted};
+use super::{Peers, RUNS, cpus, quick, storages, wanted};
 use crate::Result;
 use crate::bench::content::Compression;
 use crate::bench::table::{Table, ms};
 
 /// The marks, in their order.
 pub const MARKERS: [&str; 3] = ["pid1", "initrd-done", "multi-user"];
-/// The peer whose reading is counted.
-const OURS: &str = "ours, partition";
-/// Boots of each: a boot takes the host a quarter of a minute.
-const RUNS: usize = 3;
+/// The one that a profile is compared with.
+pub const OURS: &str = "ours, partition";
+/// The same with a profile of its boot.
+pub const PROFILED: &str = "ours, partition, profiled";
 /// Kernel arguments of all: where the root file system is; and that systemd leaves the console to the marks.
 const APPEND: &str = " root=PARTLABEL=root rw guest=pass systemd.show_status=false";
 
@@ -24,10 +24,10 @@ const APPEND: &str = " root=PARTLABEL=root rw guest=pass systemd.show_status=fal
 pub fn run(peers: &mut Peers) -> Result<()> {
     peers.say("Debian 13 with systemd and dracut (installed once)");
     let debian = Debian::get(&peers.kernel)?;
-    let all = make(peers, &debian)?;
+    let (all, used_mb) = make(peers, &debian)?;
     let content = std::fs::metadata(debian.path("dracut.cpio"))?.len();
     println!(
-        "Compared: {}. Content: {} of Debian 13 arm64 ({}), {:.1} MB uncompressed; root file system on ext4, the same disk.\n",
+        "Compared: {}. Content: {} of Debian 13 arm64 ({}), {:.1} MB uncompressed, of which {used_mb:.1} MB are used; root file system on ext4, the same disk.\n",
         all.iter().map(|peer| peer.name).collect::<Vec<_>>().join("; "),
         debian.version("dracut")?,
         debian.version("systemd")?,
@@ -36,36 +36,56 @@ pub fn run(peers: &mut Peers) -> Result<()> {
     println!(
         "Not compared: dracut's mode with squashfs, which this kernel does not have; the mode with erofs stands for both.\n"
     );
-    let mut measured: Vec<(Storage, Vec<Vec<Boot>>)> = Vec::new();
-    for storage in storages() {
-        measured.push((storage, in_turn(peers, &all, storage)?));
-    }
-    let used = used_percent(&all, &measured);
     let mut cells = Vec::new();
-    for (storage, boots) in &measured {
-        let setting =
-            Setting { storage: *storage, content_mb: content as f64 / 1e6, used_percent: used.unwrap_or(0.0) };
-        for (peer, boots) in all.iter().zip(boots) {
-            cells.extend(MARKERS.iter().filter_map(|marker| Cell::new(peer, setting, boots, marker)));
+    let used_percent = used_mb * 1e8 / content as f64;
+    for storage in storages() {
+        let per_instruction = match (storage.limits, all.first()) {
+            (Some(_), Some(limit)) => peers.per_instruction(limit, "multi-user")?,
+            _ => 1.0,
+        };
+        let content_mb = content as f64 / 1e6;
+        let setting = Setting { storage, content_mb, used_percent, used_mb: Some(used_mb), per_instruction };
+        for (peer, boots) in all.iter().zip(in_turn(peers, &all, storage, per_instruction)?) {
+            cells.extend(MARKERS.iter().filter_map(|marker| Cell::new(peer, setting, &boots, marker)));
         }
-    }
-    for (storage, _) in &measured {
-        println!("{}", table(&all, &cells, *storage));
+        println!("{}", table(&all, &cells, setting));
     }
     println!("{}", memory_table(&all, &cells));
     println!("- the limit has no initrd, so no mark initrd-done");
-    match used {
-        Some(percent) => println!("- ours, partition: {percent:.0} % of the image are read until multi-user.target"),
-        None => println!("- how much of the image is read was not measured: no throttled storage, or no peer `{OURS}`"),
-    }
     verdicts(&cells, &MARKERS).iter().for_each(|line| println!("- {line}"));
+    by_profile(&cells).iter().for_each(|line| println!("- {line}"));
     println!();
     peers.cells.extend(cells);
     Ok(())
 }
 
-/// The machines of all peers.
-fn make(peers: &Peers, debian: &Debian) -> Result<Vec<Peer>> {
+/// What a profile changes: the time at each mark, and how much is read for what is used.
+fn by_profile(cells: &[Cell]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for storage in STORAGES {
+        for marker in MARKERS {
+            let cells = of(cells, storage.name, marker);
+            let find = |name| cells.iter().find(|cell| cell.peer == name);
+            let (Some(plain), Some(profiled)) = (find(OURS), find(PROFILED)) else { continue };
+            let less = (plain.median_ms - profiled.median_ms) / plain.median_ms * 100.0;
+            let mut line = format!(
+                "{}, {marker}: {:.1} ms with a profile, {:.1} without: {less:.1} % less",
+                storage.name, profiled.median_ms, plain.median_ms
+            );
+            if let (Some(plain), Some(profiled), Some(used)) = (plain.read_mb, profiled.read_mb, profiled.used_mb) {
+                line += &format!(
+                    "; {profiled:.1} MB read, {plain:.1} without, for {used:.1} MB used: {:.2}",
+                    profiled / used
+                );
+            }
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The machines of all peers; and how many MB of the content are used.
+fn make(peers: &Peers, debian: &Debian) -> Result<(Vec<Peer>, f64)> {
     let folder = peers.path("system");
     std::fs::create_dir(&folder)?;
     let plain = folder.join("content.cpio");
@@ -82,7 +102,10 @@ fn make(peers: &Peers, debian: &Debian) -> Result<Vec<Peer>> {
     let squash = debian.path("squash.cpio");
     all.push(maker.with_initrd("dracut's erofs mode, lz4hc", false, &ours, &squash, &ours.disk)?);
     all.push(maker.shell(&ours, &debian.path("busybox"), &image)?);
+    peers.say("what the boot uses of its content");
+    let profile = maker.record("multi-user")?;
     let others = [
+        maker.profiled(PROFILED, &profile)?,
         maker.partition("ours, partition, lz4hc", "tuned-lz4hc")?,
         maker.file(&ours)?,
         maker.initramfs(&ours)?,
@@ -91,48 +114,44 @@ fn make(peers: &Peers, debian: &Debian) -> Result<Vec<Peer>> {
     ];
     all.push(ours);
     all.extend(others);
+    let cpus = cpus()?;
+    all.iter_mut().for_each(|peer| peer.machine.cpus = cpus);
     all.retain(|peer| wanted("PEERS_ONLY", peer.name));
-    Ok(all)
+    Ok((all, profile.bytes() as f64 / 1e6))
 }
 
 /// Boots all peers in turn, so that what changes on the host changes for all.
-fn in_turn(peers: &Peers, all: &[Peer], storage: Storage) -> Result<Vec<Vec<Boot>>> {
-    let runs = if quick() { 1 } else { RUNS };
+fn in_turn(peers: &Peers, all: &[Peer], storage: Storage, per_instruction: f64) -> Result<Vec<Vec<Boot>>> {
+    let runs = match (quick(), storage.limits) {
+        (true, _) => 1,
+        (false, None) => RUNS,
+        // They take the host up to a minute each.
+        (false, Some(_)) => RUNS - 1,
+    };
     let mut boots = vec![Vec::new(); all.len()];
-    // Everything is in the host's memory once all have been booted from the first storage.
-    for run in usize::from(quick() || storage != STORAGES[0])..=runs {
+    // What is booted was written just now, so that all of it is in the host's memory.
+    for run in 1..=runs {
         for (peer, boots) in all.iter().zip(&mut boots) {
-            let boot = boot(peer, storage, "multi-user")?;
+            let boot = boot(peer, storage, per_instruction, "multi-user")?;
             peers.say(format!(
                 "{}, boot {run} of {runs}: {} ({:.0} s)",
                 storage.name,
                 peer.name,
                 boot.took.as_secs_f64()
             ));
-            if run > 0 {
-                boots.push(boot);
-            }
+            boots.push(boot);
         }
     }
     Ok(boots)
 }
 
-/// The part of the image that ours reads from its partition, in percent: what a throttled device has served.
-fn used_percent(all: &[Peer], measured: &[(Storage, Vec<Vec<Boot>>)]) -> Option<f64> {
-    let index = all.iter().position(|peer| peer.name == OURS)?;
-    let served = measured.iter().find_map(|(_, boots)| boots.get(index)?.first()?.served.as_ref())?;
-    let found = imagegen::disk::list(&all.get(index)?.disk).ok()?;
-    let image = found.iter().find(|partition| partition.name == crate::place::PARTNAME)?;
-    let blocks = image.start..image.start + image.bytes;
-    let read = served.blocks.iter().filter(|block| blocks.contains(&(**block * 4096))).count() as f64 * 4096.0;
-    Some(read / image.bytes as f64 * 100.0)
-}
-
-fn table(all: &[Peer], cells: &[Cell], storage: Storage) -> Table {
+fn table(all: &[Peer], cells: &[Cell], setting: Setting) -> Table {
+    let storage = setting.storage;
     let n = cells.iter().filter(|cell| cell.storage == storage.name).map(|cell| cell.n).min().unwrap_or(0);
     let title = format!(
-        "Kernel start to PID 1 of the content, end of the initrd, multi-user.target, in ms ({}; QEMU virt, cortex-a72, 2 GiB, n = {n})",
-        storage.conditions()
+        "Kernel start to PID 1 of the content, end of the initrd, multi-user.target, in ms ({}; QEMU virt, cortex-a72, {} processors, 2 GiB, n = {n})",
+        storage.conditions(),
+        all.first().map_or(1, |peer| peer.machine.cpus)
     );
     let throttled = storage.limits.is_some();
     let mut heads = vec!["peer", "loaded MB", "PID 1", "initrd done", "multi-user", "spread of it"];
