@@ -21,8 +21,10 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// The line that ends the boot, and the argument that has the guest work.
 const END: &str = "guest: content done";
 const WORK: &str = "guest=work";
-/// How much later an image with a profile may be than one without: what boots of one image differ by.
+/// How much later an image with a profile may be than one without: by what boots of one image differ, and by the milliseconds that the
+/// larger program and its list take to unpack.
 const NOISE: f64 = 1.005;
+const UNPACKING_MS: f64 = 0.25;
 
 fn boot(kernel: &Kernel, out: &Path, trace: &Path) -> Result<Boot> {
     let options =
@@ -71,7 +73,7 @@ fn times(kernel: &Kernel, out: &Path) -> Result<[f64; 2]> {
 fn not_later(plain: [f64; 2], profiled: [f64; 2]) {
     println!("next init and work done without a profile {plain:.3?} ms, with it {profiled:.3?} ms");
     for (plain, profiled) in plain.iter().zip(profiled) {
-        assert!(profiled <= plain * NOISE, "{profiled} ms with a profile, {plain} without");
+        assert!(profiled <= plain * NOISE + UNPACKING_MS, "{profiled} ms with a profile, {plain} without");
     }
 }
 
