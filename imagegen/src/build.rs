@@ -38,6 +38,8 @@ pub struct Request {
     pub modules: Option<PathBuf>,
     /// What a boot of it read ([`Profile`]): that is laid first, and read ahead.
     pub profile: Option<PathBuf>,
+    /// How the image is written, in place of what the board says.
+    pub image: Option<board::Image>,
     /// Bootstrap program; found by architecture if absent.
     pub bootstrap: Option<PathBuf>,
     /// Kernel to put beside the images.
@@ -60,7 +62,7 @@ pub struct Names {
 /// # Errors
 /// As the board, the input and the modules are wrong.
 pub fn resolve(request: &Request) -> Result<ResolvedPlan> {
-    let mut board = board::load(&request.board)?;
+    let mut board = load(request)?;
     let spool = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
     let tree = read_input(&request.from, spool.path())?;
     fill(&mut board, request, &Names::default(), &tree)?;
@@ -82,7 +84,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
 /// # Errors
 /// As [`run`].
 pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> {
-    let mut board = board::load(&request.board)?;
+    let mut board = load(request)?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
     let bootstrap = program::read(request.bootstrap.as_deref(), &board, profile.is_some() && can_read_ahead(&board))?;
     if let Some(kernel) = &request.kernel
@@ -138,6 +140,12 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     Ok(manifest)
 }
 
+fn load(request: &Request) -> Result<Board> {
+    let mut board = board::load(&request.board)?;
+    board.image = request.image.unwrap_or(board.image);
+    Ok(board)
+}
+
 /// Fills in what the board's paths leave open: by name, else with the release of the kernel whose modules are given, and digits
 /// of the content.
 fn fill(board: &mut Board, request: &Request, names: &Names, tree: &Tree) -> Result<()> {
@@ -188,14 +196,15 @@ fn resolve_for(
     let mut plan = plan::resolve(board, tree, rescue, modules)?;
     if let Some(profile) = profile {
         let (first, ahead) = Ahead::of(profile, tree)?;
-        if ahead.unknown > 0 {
-            log::warn!("{} of the profile's {} paths are not in the content", ahead.unknown, profile.files.len());
+        if let Some(words) = ahead.misfits(profile) {
+            log::warn!("{words}; what fits is used");
         }
         if ahead.left_out > 0 {
             log::warn!("what is read ahead leaves out {}: its list is full", crate::count(ahead.left_out, "file"));
         }
         plan.first = first;
-        plan.ahead = can_read_ahead(board).then_some(ahead);
+        // A list of nothing would still be a child process.
+        plan.ahead = (can_read_ahead(board) && !plan.first.is_empty()).then_some(ahead);
     }
     Ok(plan)
 }

@@ -6,12 +6,14 @@ mod install;
 mod measure;
 mod new;
 mod ostree;
+mod tune;
 
 pub use collect::Collect;
 pub use install::Install;
 pub use measure::Measurement;
 pub use new::{Convert, New};
 pub use ostree::Ostree;
+pub use tune::Tune;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -99,7 +101,7 @@ pub enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record, manifest, or a bootloader's file.
+    /// List what a file holds: an initramfs, tar, folder, EROFS image, disk, plan, record, profile, manifest, or a bootloader's file.
     #[command(after_help = "Example: imagegen inspect out/initramfs.img --cat /plan > plan; imagegen inspect plan")]
     Inspect {
         /// File or folder.
@@ -166,11 +168,16 @@ pub enum Command {
     /// Boot folders in QEMU, or a board on a serial line, N times; keep when each boot reached what.
     #[command(after_help = measure::HELP)]
     Measure(Box<Measurement>),
-    /// Boot a folder in QEMU and keep what is read of its image until a line: `build --profile` puts that first.
+    /// Keep what boots read of a folder's image, in QEMU until a line or by a board's own trace: `build --profile` puts that first.
     #[command(
         after_help = "The profile names files and their pages, and holds for any source, compression or layout of the same content, \
                       and for most of a newer one.\n\n\
+                      A board traces itself: boot it with DIR's image and the kernel arguments\n  \
+                      trace_event=filemap:mm_filemap_add_to_page_cache trace_buf_size=16M\n\
+                      (CONFIG_FTRACE and any tracer; pages of 4 KiB), then fetch the trace once: ssh root@kit cat /sys/kernel/tracing/trace \
+                      > boot.trace\n\n\
                       Example: imagegen profile out --end 'login:' --out boot.profile\n         \
+                      imagegen profile out --trace boot.trace --until 6.5 --out boot.profile\n         \
                       imagegen build qemu-arm64 --from initrd.gz --kernel Image --profile boot.profile --out out"
     )]
     Profile {
@@ -178,15 +185,27 @@ pub enum Command {
         #[command(flatten)]
         machine: Machine,
         /// The line that ends a boot; what is read until then is kept.
-        #[arg(long, value_name = "REGEX", value_parser = measure::expression)]
-        end: regex::Regex,
+        #[arg(long, value_name = "REGEX", value_parser = measure::expression, required_unless_present = "trace", conflicts_with = "trace")]
+        end: Option<regex::Regex>,
         /// How many boots; what any of them read is kept.
-        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "trace")]
         runs: u32,
+        /// Boot nothing: read what a board's kernel traced of a boot of DIR's image; can be given again for further boots.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "append", "explain"])]
+        trace: Vec<PathBuf>,
+        /// Keep only what the trace has until then, in seconds of the kernel's clock.
+        #[arg(long, value_name = "SECONDS", requires = "trace")]
+        until: Option<f64>,
         /// Where to write the profile.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Build and boot a board's image in every way that changes how fast it boots: which is the smallest, the earliest?
+    #[command(
+        after_help = "Compression and size of clusters, each with and without a profile. What is built is removed again.\n\n\
+                      Example: imagegen tune qemu-arm64 --from initrd.gz --kernel Image --end 'login:'"
+    )]
+    Tune(Box<Tune>),
     /// Ask a machine how it booted: bootstrap's record, kernel log, U-Boot's stages, systemd; over ssh or any shell.
     #[command(after_help = "It needs a shell and busybox' tools there, and nothing of imagegen.\n\n\
                       Example: imagegen collect root@kit --json runs.json --append --unit app.service\n         \

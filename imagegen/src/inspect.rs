@@ -1,11 +1,13 @@
-//! `imagegen inspect`: says what any file of the project holds: a plan, a record, an EROFS image, a disk, a manifest, what a
-//! bootloader takes, or whatever `build` takes as its input.
+//! `imagegen inspect`: says what any file of the project holds: a plan, a record, a profile, an EROFS image, a disk, a manifest,
+//! what a bootloader takes, or whatever `build` takes as its input.
 
 mod boot_file;
+mod profile;
 mod show;
 mod words;
 
-use crate::tree::{Node, NodeKind};
+use crate::profile::Profile;
+use crate::tree::{Node, NodeKind, Tree};
 use crate::verity::Image;
 use crate::{Error, Result, disk, erofs, input, manifest};
 use bootstrap::{plan, record};
@@ -39,6 +41,7 @@ enum What {
     Record,
     Erofs,
     Disk,
+    Profile,
     Manifest,
     Boot,
     Archive,
@@ -64,6 +67,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         (What::Record, None) => show_record(path, options.json)?,
         (What::Erofs, None) => show_erofs(path, options.json)?,
         (What::Disk, None) => show_disk(path, options.json)?,
+        (What::Profile, None) => show_profile(path, options.json)?,
         (What::Manifest, None) => show_manifest(path, options.json)?,
         (What::Boot, None) => boot_file::show(path, options.json)?,
         (What::Archive, None) => show_archive(path, options.json)?,
@@ -91,6 +95,9 @@ fn detect(path: &Path) -> Result<What> {
         What::Erofs
     } else if head.get(512..520) == Some(b"EFI PART") {
         What::Disk
+    } else if head.starts_with(b"{") && has(&head, b"\"boots\":") {
+        // In front of its files, as we write it; no manifest has it.
+        What::Profile
     } else if head.starts_with(b"{") {
         What::Manifest
     } else if boot_file::is_one(&head) {
@@ -98,6 +105,10 @@ fn detect(path: &Path) -> Result<What> {
     } else {
         What::Archive
     })
+}
+
+fn has(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|part| part == wanted)
 }
 
 fn sealed(path: &Path, most: usize) -> Result<Vec<u8>> {
@@ -142,6 +153,11 @@ fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
     if as_json { json_text(&manifest) } else { Ok(show::manifest(&manifest)) }
 }
 
+fn show_profile(path: &Path, as_json: bool) -> Result<String> {
+    let profile = Profile::read(path)?;
+    if as_json { json_text(&profile::json(&profile)) } else { Ok(profile::text(&profile)) }
+}
+
 fn json_text<T: serde::Serialize>(value: &T) -> Result<String> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::failed(format!("JSON: {error}"), "leave out --json"))?;
@@ -152,7 +168,27 @@ fn show_archive(path: &Path, as_json: bool) -> Result<String> {
     let spool = spool()?;
     let tree = input::read(path, spool.path(), &mut |_| ())?;
     let entries: Vec<(Vec<u8>, Node)> = tree.nodes.iter().map(|(path, node)| (path.clone(), node.clone())).collect();
-    Ok(show::files(&entries, as_json))
+    let Some(ahead) = ahead(&tree)? else { return Ok(show::files(&entries, as_json)) };
+    if !as_json {
+        return Ok(show::files(&entries, false) + &profile::ahead_text(&ahead));
+    }
+    let mut list = show::list_json(&entries);
+    let own = list.iter_mut().find(|entry| entry["path"] == plan::AHEAD_PATH).and_then(Value::as_object_mut);
+    if let Some(entry) = own {
+        entry.insert("files".to_owned(), profile::ahead_json(&ahead));
+    }
+    json_text(&Value::Array(list))
+}
+
+/// What a mini-initramfs has read ahead; none if it is not one, or has nothing.
+fn ahead(tree: &Tree) -> Result<Option<Vec<profile::Pieces>>> {
+    let content = match (tree.node(plan::PATH), tree.node(plan::AHEAD_PATH).map(|node| &node.kind)) {
+        (Some(_), Some(NodeKind::File(content))) if content.size <= plan::AHEAD_MAX_BYTES as u64 => content,
+        _ => return Ok(None),
+    };
+    let path = tree.content_path(content);
+    let list = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    Ok(Some(profile::ahead(&list)))
 }
 
 fn cat_archive(path: &Path, inner: &OsStr, out: &mut dyn Write) -> Result<()> {
@@ -279,6 +315,38 @@ mod tests {
         bytes[20] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(shown(&path, &Options::default()).unwrap_err().what.contains("CRC"));
+    }
+
+    #[test]
+    fn a_profile_and_what_is_read_ahead_are_shown_in_their_order() {
+        use crate::initramfs::{Body, Initramfs};
+        use bootstrap::plan::{List, Piece};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p");
+        let text = r#"{"format": 1, "board": "kit", "input_sha256": "ab", "images": ["cd"], "boots": 2, "files": [
+            {"path": "/b", "pages": [[0, 3], [7, 1]]}, {"path": "/a", "pages": []}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        let head = "profile of 2 boots of board kit: 2 paths, 1 with contents, 16384 bytes of them\ncontent  ab\nimage    cd\n";
+        assert!(text.starts_with(head) && text.contains("|     1 | 16384 | 0-2, 7 | /b   |\n"), "{text}");
+        let json: Value = serde_json::from_str(&shown(&path, &Options { cat: None, json: true }).unwrap()).unwrap();
+        assert!(json["bytes"] == 16384 && json["files"][1]["path"] == "/a" && json["boots"] == 2, "{json}");
+
+        let mut buffer = [0; 200];
+        let mut piece =
+            |path, page, pages| postcard::to_slice(&Piece { path, page, pages }, &mut buffer).unwrap().to_vec();
+        let items = [piece("/usr/lib/x", 1, 2), piece("", 9, 1), piece("/z", 0, 1)].concat();
+        let list = postcard::to_slice(&List::<Piece<'_>>::of_encoded(&items), &mut buffer).unwrap().to_vec();
+        let mut archive = Initramfs::new(Body::Bytes(b"#!/bin/sh\n".to_vec()));
+        archive.add(plan::PATH, 0o600, Body::Bytes(Vec::new())).unwrap();
+        archive.add(plan::AHEAD_PATH, 0o600, Body::Bytes(list)).unwrap();
+        archive.write(crate::board::Compression::None, &mut File::create(&path).unwrap()).unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(text.contains("read ahead, in this order: 2 files, 16384 bytes\n"), "{text}");
+        assert!(text.contains("| 12288 | 1-2, 9 | /usr/lib/x |\n"), "{text}");
+        let json: Value = serde_json::from_str(&shown(&path, &Options { cat: None, json: true }).unwrap()).unwrap();
+        let entry = json.as_array().unwrap().iter().find(|entry| entry["path"] == "/ahead").unwrap();
+        assert_eq!(entry["files"][0]["pages"], json!([[1, 2], [9, 1]]));
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub mod stats;
 pub mod table;
 pub(crate) mod tool;
 pub mod tree;
+pub mod tune;
 pub mod verify;
 pub mod verity;
 

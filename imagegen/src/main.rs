@@ -5,10 +5,10 @@ mod cli;
 
 use anyhow::Context;
 use clap::Parser;
-use cli::{Cli, Collect, Command, Machine, Source};
+use cli::{Cli, Collect, Command, Machine, Source, Tune};
 use imagegen::{
     Error, atomic, board, boot, bootloader, build, collect, compare, explain, fakeroot, gate, inspect,
-    kernel::bring_up, kernel::doctor, manifest, measure, ostree, profile, report, runs, serial, sign, verify,
+    kernel::bring_up, kernel::doctor, manifest, measure, ostree, profile, report, runs, serial, sign, tune, verify,
 };
 use log::LevelFilter;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -98,15 +98,20 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Boot { machine, deterministic } => boot_once(&machine, deterministic)?,
         Command::Ostree(target) => print(&ostree::run(&target.request())?)?,
         Command::Measure(measurement) => measurement.run()?,
-        Command::Profile { machine, end, runs, out } => {
+        Command::Profile { machine, end, runs, trace, until, out } => {
             let output = atomic::Output::at(&out)?;
-            let watch = measure::Watch { end: Some(end), marks: Vec::new() };
-            let profile = profile::record(&machine.dir, &machine.how.options(false), &watch, runs)?;
+            let profile = if trace.is_empty() {
+                let watch = measure::Watch { end, marks: Vec::new() };
+                profile::record(&machine.dir, &machine.how.options(false), &watch, runs)?
+            } else {
+                profile::from_traces(&machine.dir, &trace, until)?
+            };
             let (files, mib) =
                 (imagegen::count(profile.files.len(), "path"), profile.bytes() as f64 / f64::from(1 << 20));
             profile.write(output)?;
             print(&format!("{files}, {mib:.1} MiB of contents: {}\n", out.display()))?;
         }
+        Command::Tune(tune) => print(&sweep(*tune)?)?,
         Command::Collect(collect) if collect.print_script => {
             print(&collect::script(&collect.units, !collect.marks.is_empty()))?;
         }
@@ -168,7 +173,20 @@ fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
 fn request(source: Source) -> build::Request {
     let Source { board, from, rescue, modules, profile } = source;
     let bootloader = bootloader::Inputs::default();
-    build::Request { board, from, rescue, modules, profile, bootstrap: None, kernel: None, bootloader }
+    build::Request { board, from, rescue, modules, profile, image: None, bootstrap: None, kernel: None, bootloader }
+}
+
+/// Builds and boots every point of a board.
+fn sweep(Tune { source, how, bootstrap, end, runs, json }: Tune) -> anyhow::Result<String> {
+    fakeroot::ensure()?;
+    if how.kernel.is_none() {
+        return Err(Error::bad_input("no kernel to boot", "give --kernel FILE").into());
+    }
+    let build = build::Request { bootstrap, kernel: how.kernel.clone(), ..request(source) };
+    let watch = measure::Watch { end, marks: Vec::new() };
+    let request = tune::Request { build, options: how.options(true), watch, runs };
+    let outcome = tune::run(&request, &mut |point| log::info!("{point}"))?;
+    Ok(if json { tune::json(&outcome)? } else { tune::text(&outcome) })
 }
 
 fn collect_into(collect: Collect) -> Result<String, Error> {

@@ -2,17 +2,19 @@
 //! read ahead.
 //!
 //! A profile names files and pages of them, not blocks: it holds for an image with another layout, compression or source, and for
-//! most of a newer content. QEMU itself says what its guest reads (trace event `virtio_blk_handle_read`), so the target has
-//! nothing that records.
+//! most of a newer content. QEMU itself says what its guest reads (trace event `virtio_blk_handle_read`), and a board's own kernel
+//! what comes into its page cache ([`trace`]), so the target has nothing that records.
 
 mod ahead;
 mod blocks;
+pub mod trace;
 
 use crate::atomic::Output;
 use crate::boot::qemu::{Qemu, option_value};
 use crate::boot::{self, Options};
+use crate::manifest::{self, Manifest};
 use crate::measure::{Watch, folder};
-use crate::{Error, Result, disk, manifest};
+use crate::{Error, Result, disk};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,7 +22,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use ahead::Ahead;
 pub use blocks::Blocks;
@@ -44,6 +46,9 @@ pub struct Profile {
     pub board: String,
     /// SHA-256 of the content, as in its manifest.
     pub input_sha256: String,
+    /// SHA-256 of the EROFS images that were booted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
     /// How many boots are in it.
     pub boots: u32,
     /// Files in the order in which they were first read.
@@ -61,6 +66,22 @@ pub struct Used {
 }
 
 impl Profile {
+    /// One of no boot yet of what a build made.
+    fn empty(manifest: Manifest) -> Self {
+        if manifest.plan.iter().any(|line| line.contains(ahead::WORDS)) {
+            log::warn!("the image was built with a profile: what that has read ahead is taken for used");
+        }
+        let image = manifest.outputs.get(manifest::EROFS).map(|output| output.sha256.clone());
+        Profile {
+            format: FORMAT,
+            board: manifest.board.name,
+            input_sha256: manifest.input.sha256,
+            images: image.into_iter().collect(),
+            boots: 0,
+            files: Vec::new(),
+        }
+    }
+
     /// Reads a profile.
     ///
     /// # Errors
@@ -186,6 +207,21 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Keeps what a board's own kernel traced of boots of the image in `folder`, a trace for each boot; with `until` only what is not later
+/// than that, in seconds of the kernel's clock.
+///
+/// # Errors
+/// Bad input if the folder is not ours, or a trace not one of its image.
+pub fn from_traces(folder: &Path, traces: &[PathBuf], until: Option<f64>) -> Result<Profile> {
+    let image = folder.join(manifest::EROFS);
+    let mut profile = Profile::empty(manifest::read(folder)?);
+    let inodes = trace::Inodes::of(&image)?;
+    for path in traces {
+        profile.merge_trace(&inodes, &image, path, until)?;
+    }
+    Ok(profile)
+}
+
 /// Boots `folder` in QEMU `runs` times until the end that `watch` names, and keeps what its image was read.
 ///
 /// # Errors
@@ -196,13 +232,7 @@ pub fn record(folder: &Path, options: &Options, watch: &Watch, runs: u32) -> Res
     let image = folder.join(manifest::EROFS);
     let blocks = Blocks::of(&image)?;
     let partition = partition(folder, &image)?;
-    let mut profile = Profile {
-        format: FORMAT,
-        board: manifest.board.name,
-        input_sha256: manifest.input.sha256,
-        boots: 0,
-        files: Vec::new(),
-    };
+    let mut profile = Profile::empty(manifest);
     for _ in 0..runs {
         let reads = reads(boot::prepare(folder, options)?, options, watch)?;
         let inside = reads.iter().filter_map(|read| within(read, &partition));

@@ -60,11 +60,15 @@ pub fn argument<'l>(name: &[u8], line: &'l mut [MaybeUninit<u8>]) -> Option<&'l 
 
 /// Reads a whole small file into `buffer`; E2BIG if it does not fit.
 pub fn read_file<'b>(path: &CStr, buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b [u8], Errno> {
-    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    read_whole(&open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, buffer)
+}
+
+/// Reads an open file as a whole.
+pub fn read_whole<'b>(file: &OwnedFd, buffer: &'b mut [MaybeUninit<u8>]) -> Result<&'b [u8], Errno> {
     let mut length = 0;
     loop {
         let room = buffer.get_mut(length..).filter(|room| !room.is_empty()).ok_or(Errno::TOOBIG)?;
-        match rustix::io::read(&file, room) {
+        match rustix::io::read(file, room) {
             Ok(([], _)) => break,
             Ok((read, _)) => length += read.len(),
             Err(Errno::INTR) => {}

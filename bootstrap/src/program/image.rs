@@ -20,37 +20,43 @@ use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-/// Finds the slot's image, checks it, and mounts it at `/image`.
+/// Finds the slot's image, checks it, and mounts it at `/image`; returns what it begins, to be read ahead.
 #[inline(never)]
-pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+pub fn mount(slot: &Slot<'_>, index: u8, record: &mut Record) -> Result<ahead::Image, Failure> {
     let image = &slot.image;
-    match &slot.source {
+    let mounted = match &slot.source {
         Source::Partition { device, options } => {
             let name = device::find(device)?;
             done(record, Step::Device, index, &name);
-            mount_device(name, options, image, index, record)?;
+            mount_device(name, options, image, index, record)?
         }
         Source::Initramfs { path } => {
             let file = open(&*c_path![*path], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
             let file = check_on(Step::Device, "cannot open", path, file)?;
             done(record, Step::Device, index, path);
-            mount_file(&file, "", image, index, record)?;
+            mount_file(file, "", image, index, record)?
         }
         #[cfg(feature = "full")]
         Source::File { holder, path } => {
             let (name, file) = holder::open(holder, *path)?;
             done(record, Step::Device, index, &name);
             // Without it the kernel would cache the file and what is in it.
-            mount_file(&file, "directio", image, index, record)?;
+            mount_file(file, "directio", image, index, record)?
         }
-    }
+    };
     done(record, Step::Mount, index, "");
-    Ok(())
+    Ok(mounted)
 }
 
 /// Mounts EROFS from a block device.
 #[inline(never)]
-fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
+fn mount_device(
+    name: Name,
+    options: &str,
+    image: &Image<'_>,
+    index: u8,
+    record: &mut Record,
+) -> Result<ahead::Image, Failure> {
     let disk = check_on(Step::Mount, "cannot open", &name, open_device(&name))?;
     let (name, disk) = verity::cover(image, name, disk, index, record)?;
     ahead::want_metadata(&disk);
@@ -66,26 +72,35 @@ fn mount_device(name: Name, options: &str, image: &Image<'_>, index: u8, record:
     };
     check_on(Step::Mount, "cannot mount EROFS", &name, mounted)?;
     verity::let_go(image);
-    Ok(())
+    Ok(ahead::kept(disk))
 }
 
 /// Mounts an EROFS file: by the file itself where kernel and holder can, else through a loop device.
 #[inline(never)]
-fn mount_file(file: &OwnedFd, options: &str, image: &Image<'_>, index: u8, record: &mut Record) -> Result<(), Failure> {
-    if verity::check_file(image, file, index, record)? {
-        ahead::want_metadata(file);
-        check_image(file, image)?;
+fn mount_file(
+    file: OwnedFd,
+    options: &str,
+    image: &Image<'_>,
+    index: u8,
+    record: &mut Record,
+) -> Result<ahead::Image, Failure> {
+    if verity::check_file(image, &file, index, record)? {
+        ahead::want_metadata(&file);
+        check_image(&file, image)?;
         // A path would be looked up anew, and may be another file by then.
         let path = c_path!["/proc/self/fd/", file.as_raw_fd().unsigned_abs()];
         match mount_erofs(&path, options) {
             // ENOTBLK: this kernel, or the file system that holds the file, has no file-backed EROFS (Linux 6.12); EINVAL: it
             // has no `directio` (Linux 6.15).
             Err(Errno::NOTBLK | Errno::INVAL) => {}
-            other => return check(Step::Mount, "cannot mount EROFS", other),
+            other => {
+                check(Step::Mount, "cannot mount EROFS", other)?;
+                return Ok(ahead::kept(file));
+            }
         }
     }
     // Autocleared with its last user: it must live until the mount holds it.
-    let device = check(Step::Mount, "cannot attach a loop device", sys::block::attach_loop(file))?;
+    let device = check(Step::Mount, "cannot attach a loop device", sys::block::attach_loop(&file))?;
     let name = text!["loop", device.number];
     if !device.direct {
         say(Level::Info, text![&name, " without direct I/O"]);

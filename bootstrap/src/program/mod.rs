@@ -91,7 +91,7 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
                 continue;
             }
             let failure = match try_slot(plan, &slot, extra_files > 0, index, record) {
-                Ok(()) => return switch::run(plan, index, arguments, record),
+                Ok(image) => return switch::run(plan, index, image, arguments, record),
                 Err(failure) => failure,
             };
             failure.add_to(record, index);
@@ -106,12 +106,19 @@ fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
 
 /// Finds, checks and mounts one slot's image and lays the overlay over it, up to the point of no return.
 #[inline(never)]
-fn try_slot(plan: &Plan<'_>, slot: &Slot<'_>, has_extras: bool, index: u8, record: &mut Record) -> Result<(), Failure> {
-    image::mount(slot, index, record)?;
+fn try_slot(
+    plan: &Plan<'_>,
+    slot: &Slot<'_>,
+    has_extras: bool,
+    index: u8,
+    record: &mut Record,
+) -> Result<full::ahead::Image, Failure> {
+    let image = image::mount(slot, index, record)?;
     overlay::mount(&plan.upper, has_extras)?;
     done(record, Step::Overlay, index, "");
     switch::check_next_init(plan.next_init)?;
-    switch::move_mounts(plan.handover)
+    switch::move_mounts(plan.handover)?;
+    Ok(image)
 }
 
 /// The slot that `initoverlayfs.slot=` names. With one slot there is nothing to choose and no reason to read the command

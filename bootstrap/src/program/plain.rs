@@ -6,11 +6,18 @@ pub mod ahead {
     use bootstrap::plan::Plan;
     use rustix::fd::OwnedFd;
 
+    /// Nothing is kept.
+    pub struct Image;
+
     pub const fn prepare(_: &Plan<'_>) {}
 
     pub const fn want_metadata(_: &OwnedFd) {}
 
-    pub const fn start(_: &Plan<'_>) {}
+    pub fn kept(_: OwnedFd) -> Image {
+        Image
+    }
+
+    pub const fn start(_: &Plan<'_>, _: Image) {}
 }
 
 /// No more than the failure itself.

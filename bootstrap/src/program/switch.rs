@@ -71,9 +71,9 @@ pub fn move_mounts(handover: Handover) -> Result<(), Failure> {
 
 /// Switches and starts the next init; returns only with a failure, which no further slot can make good.
 #[inline(never)]
-pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record) -> Failure {
+pub fn run(plan: &Plan<'_>, slot: u8, image: ahead::Image, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
-    ahead::start(plan);
+    ahead::start(plan, image);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
         Err(failure) => return failure,

@@ -45,6 +45,7 @@ impl Sample {
             rescue: None,
             modules: None,
             profile: None,
+            image: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),
             bootloader: bootloader::Inputs::default(),

@@ -10,7 +10,7 @@ mod writer;
 
 pub use image::check_superblock;
 pub use tool::Tool;
-pub use verify::{Extent, cat, list, places, verify};
+pub use verify::{Entry, Extent, cat, entries, list, places, verify};
 
 use crate::tree::Tree;
 use crate::{Error, Result, extract};

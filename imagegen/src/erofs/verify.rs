@@ -55,6 +55,35 @@ pub enum Extent {
     },
 }
 
+/// An inode, and how much content it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, which is that of the mounted image.
+    pub number: u64,
+    /// Where it and its attributes lie, in bytes of the image.
+    pub place: Range<u64>,
+    /// Bytes of its content; 0 if it has none.
+    pub bytes: u64,
+}
+
+/// Tells `see` of every path which inode it is, compressed or not.
+///
+/// # Errors
+/// `BadInput` if it is no readable image.
+pub fn entries(path: &Path, see: &mut dyn FnMut(&[u8], Entry)) -> Result<()> {
+    let image = Image::open(path)?;
+    for (inside, inode) in walk(&image)? {
+        let bytes = if has_content(&inode) { inode.size } else { 0 };
+        see(&inside, Entry { number: inode.number, place: inode.place(), bytes });
+    }
+    Ok(())
+}
+
+/// Whether it is a regular file, a directory or a symbolic link.
+const fn has_content(inode: &Inode) -> bool {
+    matches!(inode.mode & 0o170_000, 0o100_000 | 0o040_000 | 0o120_000)
+}
+
 /// Tells `see` of every path where it lies in the image at `path`.
 ///
 /// # Errors
@@ -68,9 +97,8 @@ pub fn places(path: &Path, see: &mut dyn FnMut(&[u8], Vec<Extent>)) -> Result<()
         }
         let own = inode.place();
         let mut extents = vec![Extent::Inode(own.clone())];
-        let has_content = matches!(inode.mode & 0o170_000, 0o100_000 | 0o040_000 | 0o120_000);
         let mut offset = 0;
-        for stored in if has_content { image.extents(&inode)? } else { Vec::new() } {
+        for stored in if has_content(&inode) { image.extents(&inode)? } else { Vec::new() } {
             match stored {
                 Stored::At { at, bytes } if bytes > 0 => {
                     let behind = at == own.end && bytes < BLOCK;

@@ -72,7 +72,8 @@ pub(super) fn image_json(image: &Image, files: &[(Vec<u8>, Node)]) -> Value {
     json!({ "bytes": image.data_bytes, "version": image.version, "verity": verity, "files": list_json(files) })
 }
 
-fn list_json(entries: &[(Vec<u8>, Node)]) -> Vec<Value> {
+/// Files as JSON, an entry each.
+pub(super) fn list_json(entries: &[(Vec<u8>, Node)]) -> Vec<Value> {
     let links = hard_links(entries);
     entries.iter().map(|(path, node)| file_json(path, node, links.get(path.as_slice()).copied())).collect()
 }

@@ -83,6 +83,7 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
         from: initramfs,
         modules: Some(modules),
         profile: None,
+        image: None,
         bootstrap: request.bootstrap.clone(),
         kernel: None,
         bootloader: crate::bootloader::Inputs::default(),

@@ -12,6 +12,9 @@ const GAP_PAGES: u64 = 8;
 /// Bytes of a list's length in front of it.
 const LENGTH_BYTES: usize = 5;
 
+/// How the plan says that there is one.
+pub(super) const WORDS: &str = "read ahead beside it";
+
 /// What is read ahead of a content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
@@ -25,6 +28,10 @@ pub struct Ahead {
     pub pieces: usize,
     /// Paths of the profile that the content does not have.
     pub unknown: usize,
+    /// Paths with pages that are something else in the content: a folder, a link.
+    pub changed: usize,
+    /// Pages of the profile that lie behind the end of their file.
+    pub behind: u64,
     /// Files that the list had no room for.
     pub left_out: usize,
 }
@@ -44,8 +51,14 @@ impl Ahead {
                 continue;
             };
             first.push(path.clone());
-            let NodeKind::File(content) = &node.kind else { continue };
-            let pieces = pieces(&used.pages, content.size.div_ceil(PAGE));
+            let NodeKind::File(content) = &node.kind else {
+                let had_pages = node.kind != NodeKind::Directory && !used.pages.is_empty();
+                ahead.changed += usize::from(had_pages);
+                continue;
+            };
+            let end = content.size.div_ceil(PAGE);
+            ahead.behind += used.pages.iter().map(|piece| behind(*piece, end)).sum::<u64>();
+            let pieces = pieces(&used.pages, end);
             let Ok(path) = std::str::from_utf8(path) else { continue };
             let mut own = Vec::new();
             for (index, [page, pages]) in pieces.iter().enumerate() {
@@ -68,11 +81,31 @@ impl Ahead {
     }
 }
 
+impl Ahead {
+    /// What of a profile does not fit the content that it is used for, in words; none if all of it does.
+    pub fn misfits(&self, profile: &Profile) -> Option<String> {
+        let parts = [
+            (self.unknown as u64, format!("{} it does not have", count(self.unknown, "path"))),
+            (self.changed as u64, format!("{} that is no file in it", count(self.changed, "path"))),
+            (self.behind, format!("{} behind the end of their file", count(self.behind as usize, "page"))),
+        ];
+        let parts: Vec<String> = parts.into_iter().filter(|(number, _)| *number > 0).map(|(_, words)| words).collect();
+        let all = count(profile.files.len(), "path");
+        (!parts.is_empty()).then(|| format!("the profile, of {all}, is of another content: {}", parts.join(", ")))
+    }
+}
+
+/// Pages of a piece that lie behind the end of a file of so many.
+fn behind([first, count]: [u32; 2], end: u64) -> u64 {
+    let (first, last) = (u64::from(first), u64::from(first) + u64::from(count));
+    last.saturating_sub(first.max(end))
+}
+
 impl fmt::Display for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ahead { files, pages, pieces, .. } = self;
         let mib = *pages as f64 * PAGE as f64 / f64::from(1 << 20);
-        write!(f, "read ahead beside it: {mib:.1} MiB of {}, in {}", count(*files, "file"), count(*pieces, "piece"))
+        write!(f, "{WORDS}: {mib:.1} MiB of {}, in {}", count(*files, "file"), count(*pieces, "piece"))
     }
 }
 

@@ -53,25 +53,15 @@ impl Blocks {
 
     /// What was used by reads of these bytes, in their order.
     pub fn used(&self, reads: impl Iterator<Item = Range<u64>>) -> Vec<Used> {
-        let mut order: Vec<usize> = Vec::new();
-        let mut pages: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
+        let mut seen = Seen::default();
         for read in reads {
             for block in read.start / PAGE..read.end.div_ceil(PAGE) {
                 for (file, page) in self.in_block(block) {
-                    let known = pages.entry(file).or_insert_with(|| {
-                        order.push(file);
-                        BTreeSet::new()
-                    });
-                    known.extend(page);
+                    seen.add(file, page);
                 }
             }
         }
-        let used = |file: &usize| {
-            let pieces: Vec<[u32; 2]> = pages.get(file).into_iter().flatten().map(|page| [*page, 1]).collect();
-            let path = escape(self.paths.get(*file).map_or(&[][..], Vec::as_slice));
-            Used { path, pages: united(pieces.iter()) }
-        };
-        order.iter().map(used).collect()
+        seen.used(&self.paths)
     }
 
     /// Files in a block, with the page where it is content.
@@ -83,5 +73,33 @@ impl Blocks {
             return vec![(piece.file, page)];
         }
         self.inodes.get(&block).into_iter().flatten().map(|file| (*file, None)).collect()
+    }
+}
+
+/// What was used, in the order in which it was first seen.
+#[derive(Default)]
+pub(super) struct Seen {
+    order: Vec<usize>,
+    pages: BTreeMap<usize, BTreeSet<u32>>,
+}
+
+impl Seen {
+    /// Notes a file, and a page of it if it is content that was read.
+    pub(super) fn add(&mut self, file: usize, page: Option<u32>) {
+        let known = self.pages.entry(file).or_insert_with(|| {
+            self.order.push(file);
+            BTreeSet::new()
+        });
+        known.extend(page);
+    }
+
+    /// The same by paths.
+    pub(super) fn used(&self, paths: &[Vec<u8>]) -> Vec<Used> {
+        let used = |file: &usize| {
+            let pieces: Vec<[u32; 2]> = self.pages.get(file).into_iter().flatten().map(|page| [*page, 1]).collect();
+            let path = escape(paths.get(*file).map_or(&[][..], Vec::as_slice));
+            Used { path, pages: united(pieces.iter()) }
+        };
+        self.order.iter().map(used).collect()
     }
 }

@@ -12,7 +12,7 @@ fn used(path: &str, pages: &[[u32; 2]]) -> Used {
 }
 
 fn profile(files: Vec<Used>) -> Profile {
-    Profile { format: FORMAT, board: "b".into(), input_sha256: String::new(), boots: 1, files }
+    Profile { format: FORMAT, board: "b".into(), input_sha256: String::new(), images: Vec::new(), boots: 1, files }
 }
 
 #[test]
@@ -90,6 +90,11 @@ fn blocks_of_an_image_lead_to_files_and_files_to_its_front() {
     let (first, ahead) = Ahead::of(&profile(vec![used("/gone", &[]), used("/z", &[[1, 1], [5, 900]])]), &tree).unwrap();
     assert_eq!((ahead.files, ahead.pages, ahead.pieces, ahead.unknown), (1, 10, 1, 1));
     assert_eq!(first, [b"/z".to_vec()]);
+    let misfits = ahead.misfits(&profile(vec![used("/gone", &[]), used("/z", &[])])).unwrap();
+    let expected = "the profile, of 2 paths, is of another content: 1 path it does not have, 894 pages behind the end of their file";
+    assert_eq!(misfits, expected);
+    let (first, folder) = Ahead::of(&profile(vec![used("/d", &[[0, 1]]), used("/z", &[[0, 11]])]), &tree).unwrap();
+    assert_eq!((first.len(), folder.misfits(&profile(Vec::new()))), (2, None));
     let pieces: Vec<_> = plan::pieces(&ahead.list).into_iter().collect();
     assert_eq!(pieces, [plan::Piece { path: "/z", page: 1, pages: 10 }]);
     let (ordered, first_bytes) = first_block(&erofs::Options { first, ..erofs::Options::default() });

@@ -91,10 +91,29 @@ impl Content {
     }
 
     /// The same with the work that it does where the kernel's command line says `guest=work`.
-    pub fn with_work(mut self) -> Self {
-        let made = [Entry::file("work", 0o755, WORK.as_bytes()), Entry::device("dev/null", 0o666, 1, 3)];
+    pub fn with_work(self) -> Self {
+        self.with_script(WORK)
+    }
+
+    /// The same with work of one's own, which ends with `exec /init done`.
+    pub fn with_script(self, work: &str) -> Self {
+        self.with([Entry::file("work", 0o755, work.as_bytes()), Entry::device("dev/null", 0o666, 1, 3)])
+    }
+
+    /// The same with further files, or others in their place.
+    pub fn with(mut self, made: impl IntoIterator<Item = Entry>) -> Self {
         self.parts.extend(made.into_iter().map(|entry| (entry.path.clone(), Part::Made(entry))));
         self
+    }
+
+    /// The same without the file `path`, which lies at `to` instead if that is given.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn without(mut self, path: &str, to: Option<&str>) -> Result<Self> {
+        let part = self.parts.remove(path).ok_or_else(|| format!("the content has no {path}"))?;
+        self.parts.extend(to.map(|to| (to.to_owned(), part)));
+        Ok(self)
     }
 
     /// `files` generated files of `bytes` each that no compressor gains on; the same on every run.

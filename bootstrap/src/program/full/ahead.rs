@@ -1,10 +1,10 @@
-//! Reads ahead what a boot was seen to use, before it is asked for: the image's inodes before the mount, contents by a child process
-//! beside the next init, which ends with its list.
+//! Reads ahead what a boot was seen to use, before it is asked for: the first inodes before the mount, which needs them, all else by a
+//! child process beside the next init, which ends with its list.
 //!
-//! The kernel reads on its own; asking costs no more than making pages. A full queue makes the child wait, and memory that is
-//! short makes the kernel read less (`page_cache_ra_unbounded()`, mm/readahead.c).
+//! The kernel reads on its own; asking costs no more than making pages. The child lets go of everything when it ends. As long as it waits
+//! for the disk, somebody else has the processor.
 
-use crate::program::early::read_file;
+use crate::program::early::read_whole;
 use crate::program::folder::IMAGE;
 use crate::program::sys::call::in_child;
 use crate::program::text::c_path;
@@ -20,45 +20,132 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
 const LIST: &CStr = c"/ahead";
 /// As `nice`: whoever boots comes first.
 const NICE: i32 = 19;
+/// Bytes of inodes asked for before the mount: what mount, overlay and the start of the next init look at, each of which would
+/// otherwise be a request of its own.
+const FIRST_BYTES: u64 = 32 * 1024;
+/// Bytes of a request of the child. A kernel without preemption makes its pages in one go and is held up no longer than that takes; an
+/// SD card (20 MB/s, 500 requests a second) takes three times as long for its bytes as for a request.
+const REQUEST_BYTES: u64 = 128 * 1024;
+/// Requests under way at a time: what somebody else wants of a slow disk waits for no more than these.
+const QUEUE: usize = 8;
+/// The part of memory that stays free, as a power of two: where there is no more, what is read would drive out what is used.
+const FREE_PART: u32 = 5;
 /// [`plan::Ahead::metadata_bytes`], 0 for a plan that has none. Here so that the plain program passes nothing along.
 static METADATA_BYTES: AtomicU32 = AtomicU32::new(0);
+
+/// The device or file that begins with the image that is mounted.
+pub struct Image(OwnedFd);
 
 /// Keeps what the plan says.
 pub fn prepare(plan: &Plan<'_>) {
     METADATA_BYTES.store(plan.ahead.map_or(0, |ahead| ahead.metadata_bytes), Ordering::Relaxed);
 }
 
-/// Starts reading the inodes from the device or file that begins with the image.
-pub fn want_metadata(image: &OwnedFd) {
-    want(image, 0, METADATA_BYTES.load(Ordering::Relaxed).into());
+fn metadata_bytes() -> u64 {
+    METADATA_BYTES.load(Ordering::Relaxed).into()
 }
 
-/// Starts reading contents of the image that is mounted. Before the image is let go of: nobody finds it by its path then.
+/// Starts reading the first inodes from the device or file that begins with the image.
+pub fn want_metadata(image: &OwnedFd) {
+    want(image, 0, metadata_bytes().min(FIRST_BYTES));
+}
+
+/// Keeps it for [`start`].
+pub const fn kept(image: OwnedFd) -> Image {
+    Image(image)
+}
+
+/// Starts reading further inodes and contents of the image that is mounted. List and image are opened
+/// here: the one may be deleted and the other unmounted before the child gets to it.
 #[inline(never)]
-pub fn start(plan: &Plan<'_>) {
+pub fn start(plan: &Plan<'_>, image: Image) {
     if plan.ahead.is_none() {
         return;
     }
-    let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
     // What cannot be read ahead is read later.
-    let Ok(list) = read_file(LIST, &mut buffer) else { return };
-    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
-    in_child(|| read(list, &root));
+    if let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        && let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    {
+        in_child(move || read(&list, &root, image));
+    }
 }
 
-fn read(list: &[u8], root: &OwnedFd) {
+#[inline(never)]
+fn read(list: &OwnedFd, root: &OwnedFd, image: Image) {
     let _ = rustix::process::setpriority_process(None, NICE);
+    let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
+    let Ok(list) = read_whole(list, &mut buffer) else { return };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut file = None;
+    let mut queue = Queue::default();
+    queue.open(image.0);
+    if !queue.want(FIRST_BYTES, metadata_bytes().saturating_sub(FIRST_BYTES)) {
+        return;
+    }
+    let mut is_open = false;
     for piece in plan::pieces(list) {
         if !piece.path.is_empty() {
             // Relative to the image, whatever lies over it.
-            file = openat(root, &*c_path![".", piece.path], flags, Mode::empty()).ok();
+            let file = openat(root, &*c_path![".", piece.path], flags, Mode::empty());
+            is_open = file.map(|file| queue.open(file)).is_ok();
         }
-        if let Some(file) = &file {
-            want(file, u64::from(piece.page) * AHEAD_PAGE, u64::from(piece.pages) * AHEAD_PAGE);
+        if is_open && !queue.want(u64::from(piece.page) * AHEAD_PAGE, u64::from(piece.pages) * AHEAD_PAGE) {
+            return;
         }
     }
+}
+
+/// Requests under way, of as many files at most.
+#[derive(Default)]
+struct Queue {
+    /// One more than requests, so that none of these is of a file that is replaced.
+    files: [Option<OwnedFd>; QUEUE + 1],
+    file: usize,
+    /// Which file, and where its last page begins.
+    requests: [(usize, u64); QUEUE],
+    made: usize,
+}
+
+impl Queue {
+    /// What is wanted from now on is of this file.
+    fn open(&mut self, file: OwnedFd) {
+        self.file = (self.file + 1) % self.files.len();
+        if let Some(place) = self.files.get_mut(self.file) {
+            *place = Some(file);
+        }
+    }
+
+    /// Makes requests, each in the place of the oldest, which is waited for; false once memory is short.
+    fn want(&mut self, offset: u64, bytes: u64) -> bool {
+        let end = offset.saturating_add(bytes);
+        let mut start = offset;
+        while start < end {
+            let length = REQUEST_BYTES.min(end - start);
+            let place = self.made % QUEUE;
+            if let Some((file, last)) = self.requests.get(place).filter(|_| self.made >= QUEUE)
+                && let Some(Some(file)) = self.files.get(*file)
+            {
+                // Returns when the page is there; what was dropped in the meantime is read once more.
+                let _ = rustix::io::pread(file, &mut [0; 1], *last);
+                if place == 0 && is_memory_short() {
+                    return false;
+                }
+            }
+            if let Some(Some(file)) = self.files.get(self.file) {
+                want(file, start, length);
+            }
+            start += length;
+            if let Some(request) = self.requests.get_mut(place) {
+                *request = (self.file, start - AHEAD_PAGE.min(length));
+            }
+            self.made += 1;
+        }
+        true
+    }
+}
+
+fn is_memory_short() -> bool {
+    let info = rustix::system::sysinfo();
+    info.freeram < info.totalram >> FREE_PART
 }
 
 /// Has the kernel read, and does not wait for it.
