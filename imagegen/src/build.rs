@@ -16,7 +16,7 @@ use crate::plan::{self, ResolvedPlan};
 use crate::profile::{Ahead, Profile};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
-use crate::{Error, Result, input, modules};
+use crate::{Error, Result, input, kernel, modules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -185,6 +185,9 @@ fn resolve_for(
         log::warn!("board {} lists {count} and --modules was not given: taken as built in", board.name);
     }
     let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
+    if let Some(dir) = &request.modules {
+        kernel::load::check(board, dir, &modules.iter().map(|module| module.name.clone()).collect())?;
+    }
     let mut plan = plan::resolve(board, tree, rescue, modules)?;
     if let Some(profile) = profile {
         let (first, ahead) = Ahead::of(profile, tree)?;
