@@ -24,8 +24,8 @@ mod sweep;
 mod verity;
 
 use case::Where::{
-    Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting,
-    TrustingHolder,
+    Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, PoweredBySyscon,
+    Trusting, TrustingHolder,
 };
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
@@ -203,10 +203,12 @@ const FAULTS: &[Fault] = &[
     fault("slots_both_missing", Bare, |on| slots::both_bad(on, Bad::Missing)),
     fault("slots_both_without_a_next_init", Bare, |on| slots::both_bad(on, Bad::NoInit)),
     fault("slot_named_by_the_bootloader", Bare, slots::named),
-    fault("slot_named_but_unknown", Bare, slots::named_unknown),
+    fault("slot_named_but_unknown", Bare, |on| slots::named_unknown(on, false)),
+    fault("slot_named_but_unknown_full", Bare, |on| slots::named_unknown(on, true)),
     fault("slot_refused_after_the_switch", Bare, slots::no_way_back),
     fault("policy_reboot", Everywhere, policy::reboot),
     fault("policy_power_off", Everywhere, policy::power_off),
+    fault("policy_power_off_refused", PoweredBySyscon, policy::power_off_refused),
     fault("policy_halt", Everywhere, policy::halt),
     fault("policy_shell", Everywhere, policy::shell),
     fault("policy_shell_missing", Everywhere, policy::shell_missing),
