@@ -85,11 +85,6 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     let mut board = board::load(&request.board)?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
     let bootstrap = program::read(request.bootstrap.as_deref(), &board, profile.is_some() && can_read_ahead(&board))?;
-    if let Some(kernel) = &request.kernel
-        && input::is_directory(kernel)?
-    {
-        return Err(Error::bad_input(format!("{} is a folder", kernel.display()), "give the kernel's file"));
-    }
     let sources = bootloader::find(&board, request.kernel.as_deref(), &request.bootloader)?;
     for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
         if let Some(from) = from

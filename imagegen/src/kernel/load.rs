@@ -90,7 +90,8 @@ fn seen(choice: &Choice, folder: &Folder, config: Option<&Config>, loaded: &BTre
         Some(State::Off) => return Seen::Absent,
         Some(State::Module) | None => {}
     }
-    let is_early = matches!((choice.since, config::release(folder.version())), (Some(since), Some(release)) if release < since);
+    let is_early =
+        matches!((choice.since, config::release(folder.version())), (Some(since), Some(release)) if release < since);
     let Some(module) = &choice.module else { return if is_early { Seen::Absent } else { Seen::Met } };
     match folder.find(module) {
         Found::Modules(names) if !names.iter().any(|name| loaded.contains(name)) => {
