@@ -156,14 +156,17 @@ fn measurements_to_report_compare_and_gate() {
     sample.write("host.json", runs(10, "kernel"));
     sample.write("cut.json", &runs(10, "instructions")[..300]);
     sample.write("old.xml", "precious");
-    accepted(&sample.imagegen(&["compare", "ten.json", "ten.json"]));
+    sample.write("again.json", runs(10, "instructions"));
+    accepted(&sample.imagegen(&["compare", "ten.json", "again.json"]));
+    sample.refuses(&["compare", "ten.json", "./ten.json"], BAD_INPUT, &["ten.json and ./ten.json are the same file"]);
+    sample.refuses(&["gate", "--baseline", "ten.json", "ten.json"], BAD_INPUT, &["are the same file"]);
     for command in [
         &["compare", "ten.json"][..],
         &["gate", "--junit", "old.xml", "--baseline", "ten.json"],
         &["report", "ten.json"],
     ] {
         sample.refuses(&[command, &["cut.json"]].concat(), BAD_INPUT, &["cut.json: EOF"]);
-        sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["cannot open none.json"]);
+        sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["none.json: No such file"]);
     }
     for command in [&["compare", "ten.json"][..], &["gate", "--junit", "old.xml", "--baseline", "ten.json"]] {
         sample.refuses(&[command, &["nine.json"]].concat(), BAD_INPUT, &["9 boots are too few", "--runs 10"]);
@@ -556,8 +559,12 @@ fn board_files() {
     sample.refuses(&["check", "./absent.toml"], BAD_INPUT, &["absent.toml"]);
     sample.refuses(&["check", "./"], BAD_INPUT, &["./"]);
     let boards = checkout().join("board-configs");
-    let mut command = sample.command("", &["check", "qemu-arm46"]);
-    let output = command.env("INITOVERLAYFS_BOARDS", boards).output().expect("sh");
+    let named =
+        |name: &str| sample.command("", &["check", name]).env("INITOVERLAYFS_BOARDS", &boards).output().expect("sh");
+    sample.write("kit.toml", BOARD);
+    refused(&named("kit"), BAD_INPUT, &["unknown board \"kit\"", "kit.toml lies in this folder: say kit.toml"]);
+    accepted(&named("kit.toml"));
+    let output = named("qemu-arm46");
     refused(&output, BAD_INPUT, &["qemu-arm46", "did you mean \"qemu-arm64\"", "known boards: "]);
 }
 

@@ -19,8 +19,6 @@ pub const DEADLINE_MS: u32 = 1_000;
 const ALLOWANCE: Duration = Duration::from_secs(15);
 /// Where kernels differ in the error number.
 pub const ANY_ERRNO: u32 = 0;
-/// What the kernel says where its hardware stays on (drivers/power/reset/syscon-poweroff.c).
-const POWER_STAYS: &str = "Unable to poweroff system";
 /// How long a halted machine must stay halted.
 const HALTED: Duration = Duration::from_secs(2);
 
@@ -50,8 +48,6 @@ pub enum Where {
     /// On a partition, with every kernel that takes a disk while it runs (`CONFIG_HOTPLUG_PCI_PCIE`; Debian's armmp and the
     /// tuned kernel are without).
     HotPlug,
-    /// In the mini-initramfs, with every kernel that is switched off as its device tree says (`CONFIG_POWER_RESET_SYSCON_POWEROFF`).
-    PoweredBySyscon,
     /// With every kernel that is started with a longer command line than it keeps. On x86 the kernel's header tells the
     /// bootloader how much it takes (2047 bytes), and QEMU gets no kernel started with more.
     LongLine,
@@ -71,7 +67,6 @@ impl Where {
             Where::ModularPartition => place == Place::Partition && kernel != "arm64-tuned",
             Where::TrustingHolder => place.holder().is_some() && kernel == "arm64-tuned",
             Where::Trusting => place == Place::Partition && kernel == "arm64-tuned",
-            Where::PoweredBySyscon => place == Place::Initramfs && !matches!(kernel, "arm64-tuned" | "x86_64-6.1"),
             Where::LongLine => kernel != "x86_64-6.1",
             Where::HotPlug => place == Place::Partition && !matches!(kernel, "arm64-tuned" | "armv7-6.1"),
         }
@@ -109,8 +104,6 @@ pub enum Rest {
     Reboot,
     /// It switches itself off.
     PowerOff,
-    /// It should switch itself off, and its hardware does not.
-    StaysOn,
     /// It stays, console readable.
     Halt,
     /// The shell runs: here the guest, whose report says so.
@@ -229,10 +222,6 @@ impl Scene {
             boot.until = Some("initoverlayfs: policy halt".into());
             boot.stays = HALTED;
         }
-        if let Expected::Refused { rest: Rest::StaysOn, .. } = self.expected {
-            boot.until = Some(POWER_STAYS.into());
-            boot.stays = HALTED;
-        }
         if let Some(change) = self.change.take() {
             change(&mut boot);
         }
@@ -302,7 +291,6 @@ pub fn at_rest(outcome: &Outcome, log: &Log, step: Step, rest: Rest) -> std::res
         Rest::PowerOff => {
             ("power-off", outcome.end == End::Exited(true) && console("reboot: Power down") && !console("guest: "))
         }
-        Rest::StaysOn => ("power-off", outcome.end == End::Deadline && console(POWER_STAYS) && !console("guest: ")),
         Rest::Halt => ("halt", outcome.end == End::Deadline && !console("reboot: ") && !console("guest: ")),
         Rest::Shell => ("shell /shell", outcome.reported().is_ok()),
         Rest::NoShell => {

@@ -24,8 +24,8 @@ mod sweep;
 mod verity;
 
 use case::Where::{
-    Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, PoweredBySyscon,
-    Trusting, TrustingHolder,
+    Bare, Everywhere, Holder, HotPlug, Initramfs, LongLine, Modular, ModularPartition, Partition, Pci, Trusting,
+    TrustingHolder,
 };
 use case::{Fault, fault};
 use device::FileSystem::{Btrfs, Erofs, Ext4, F2fs, Fat16, Fat32, Xfs};
@@ -208,7 +208,6 @@ const FAULTS: &[Fault] = &[
     fault("slot_refused_after_the_switch", Bare, slots::no_way_back),
     fault("policy_reboot", Everywhere, policy::reboot),
     fault("policy_power_off", Everywhere, policy::power_off),
-    fault("policy_power_off_refused", PoweredBySyscon, policy::power_off_refused),
     fault("policy_halt", Everywhere, policy::halt),
     fault("policy_shell", Everywhere, policy::shell),
     fault("policy_shell_missing", Everywhere, policy::shell_missing),

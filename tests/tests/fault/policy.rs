@@ -3,7 +3,6 @@
 use crate::case::{Expected, On, Rest, Scene};
 use bootstrap::Step::{self, Exec, SwitchRoot};
 use bootstrap::plan::{self, Handover, Policy};
-use std::process::Command;
 use tests::cpio::Entry;
 use tests::image::{PLAN, Parts, Spec, make};
 use tests::kernel::program;
@@ -58,41 +57,6 @@ pub fn reboot(on: &On) -> Result<Scene> {
 
 pub fn power_off(on: &On) -> Result<Scene> {
     Ok(Scene::new(on, no_init(on, Policy::PowerOff)?, missing(Rest::PowerOff)))
-}
-
-/// The hardware does not do what it is asked: the kernel ends who asked, which must not be PID 1. The device tree is QEMU's with
-/// another way to switch it off: a write to the clock's register of the time, which cannot be written (PL031).
-pub fn power_off_refused(on: &On) -> Result<Scene> {
-    let parts = no_init(on, Policy::PowerOff)?;
-    let tree = parts.folder.path().join("refuses.dtb");
-    let (program, cpu) = match on.kernel.arch.as_str() {
-        "armv7" => ("qemu-system-arm", "cortex-a15"),
-        _ => ("qemu-system-aarch64", "cortex-a72"),
-    };
-    let run = |program: &str, arguments: &[&str]| -> Result<()> {
-        let output = Command::new(program).args(arguments).output()?;
-        if output.status.success() { Ok(()) } else { Err(format!("{program} {arguments:?}: {output:?}").into()) }
-    };
-    let path = tree.display().to_string();
-    let machine = format!("virt,dumpdtb={path}");
-    run(program, &["-machine", &machine, "-cpu", cpu, "-m", "512", "-nodefaults", "-display", "none"])?;
-    run("fdtput", &["-r", &path, "/psci"])?;
-    run("fdtput", &["-c", &path, "/refusal", "/poweroff"])?;
-    for (node, kind, key, values) in [
-        ("/refusal", "s", "compatible", &["syscon"][..]),
-        ("/refusal", "x", "reg", &["0", "9010000", "0", "1000"]),
-        ("/refusal", "x", "phandle", &["7e57"]),
-        ("/poweroff", "s", "compatible", &["syscon-poweroff"]),
-        ("/poweroff", "x", "regmap", &["7e57"]),
-        ("/poweroff", "x", "offset", &["0"]),
-        ("/poweroff", "x", "value", &["0"]),
-        ("/poweroff", "x", "mask", &["1"]),
-    ] {
-        run("fdtput", &[&["-t", kind, &path, node, key], values].concat())?;
-    }
-    let mut scene = Scene::new(on, parts, missing(Rest::StaysOn));
-    scene.change = Some(Box::new(move |boot| boot.extra.extend(["-dtb".into(), tree.into()])));
-    Ok(scene)
 }
 
 pub fn halt(on: &On) -> Result<Scene> {
