@@ -8,14 +8,14 @@ mod verdict;
 pub use verdict::Outcome;
 
 use crate::manifest::{self, Machine, Manifest};
-use crate::{Error, Result, memory};
+use crate::{Error, Result, memory, sign};
 use console::{Log, Parser};
 use nix::sys::termios::{self, SetArg, Termios};
 use qemu::{Clock, Disk, End, Qemu};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How to boot.
@@ -112,6 +112,10 @@ fn machine(manifest: &Manifest) -> Result<&Machine> {
 /// As [`prepare`]; failed work if QEMU does not start.
 pub fn run(folder: &Path, options: &Options) -> Result<Outcome> {
     let mut qemu = prepare(folder, options)?;
+    if let Err(unsigned) = sign::check_is_signed(folder, &manifest::read(folder)?) {
+        // Another slot may boot, and the boot itself says it too.
+        log::warn!("{}", unsigned.what);
+    }
     qemu.keyboard = io::stdin().is_terminal();
     let terminal = Terminal::save(qemu.keyboard);
     let mut running = qemu.start()?;
@@ -165,24 +169,34 @@ impl Watcher {
 /// colours, no line-drawing characters, no insert mode; the cursor is seen (ECMA-48, and VT100 for the first and last).
 const NORMAL: &str = "\x1b[r\x1b[999B\x1b[0m\x1b(B\x1b[4l\x1b[?25h\n";
 
+/// The settings of the terminal while a boot has it.
+static SETTINGS: Mutex<Option<Termios>> = Mutex::new(None);
+
 /// The terminal's settings, which QEMU changes and cannot put back when it is killed, and its state, which the guest
 /// changes.
-struct Terminal(Option<Termios>);
+struct Terminal;
 
 impl Terminal {
     fn save(wanted: bool) -> Self {
-        Terminal(if wanted { termios::tcgetattr(io::stdin()).ok() } else { None })
+        *SETTINGS.lock().unwrap_or_else(PoisonError::into_inner) =
+            if wanted { termios::tcgetattr(io::stdin()).ok() } else { None };
+        Terminal
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        if let Some(settings) = &self.0 {
-            // Nothing better can be done about a terminal that has gone.
-            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, settings);
-            if io::stdout().is_terminal() {
-                let _ = io::stdout().write_all(NORMAL.as_bytes());
-            }
+        restore_terminal();
+    }
+}
+
+/// Puts the terminal back as it was before a boot, if one has it: also where the program ends because of a signal.
+pub fn restore_terminal() {
+    if let Some(settings) = SETTINGS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        // Nothing better can be done about a terminal that has gone.
+        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &settings);
+        if io::stdout().is_terminal() {
+            let _ = io::stdout().write_all(NORMAL.as_bytes());
         }
     }
 }

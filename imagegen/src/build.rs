@@ -16,7 +16,7 @@ use crate::plan::{self, ResolvedPlan};
 use crate::profile::{Ahead, Profile};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
-use crate::{Error, Result, input, modules};
+use crate::{Error, Result, input, kernel, modules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -87,11 +87,6 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     let mut board = load(request)?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
     let bootstrap = program::read(request.bootstrap.as_deref(), &board, profile.is_some() && can_read_ahead(&board))?;
-    if let Some(kernel) = &request.kernel
-        && input::is_directory(kernel)?
-    {
-        return Err(Error::bad_input(format!("{} is a folder", kernel.display()), "give the kernel's file"));
-    }
     let sources = bootloader::find(&board, request.kernel.as_deref(), &request.bootloader)?;
     for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
         if let Some(from) = from
@@ -193,6 +188,9 @@ fn resolve_for(
         log::warn!("board {} lists {count} and --modules was not given: taken as built in", board.name);
     }
     let modules = modules::resolve(&wanted.load, &wanted.parameters, request.modules.as_deref(), wanted.strip)?;
+    if let Some(dir) = &request.modules {
+        kernel::load::check(board, dir, &modules.iter().map(|module| module.name.clone()).collect())?;
+    }
     let mut plan = plan::resolve(board, tree, rescue, modules)?;
     if let Some(profile) = profile {
         let (first, ahead) = Ahead::of(profile, tree)?;

@@ -82,6 +82,11 @@ pub fn convert(bytes: &[u8], name: &str, architecture: &str) -> Result<Converted
         }
     }
     let mut conf = Conf::read(bytes)?;
+    // So far these are lines that mean nothing; an empty file has none.
+    if conf.values.is_empty() && !conf.notes.is_empty() {
+        let hint = format!("give the original's configuration, lines KEY VALUE, of which it has: {}", KEYS.join(", "));
+        return Err(Error::bad_input("no line with a key of the original", hint));
+    }
     let mut draft = Draft {
         name: name.to_owned(),
         reason: Some("converted from the configuration of the original initoverlayfs".to_owned()),

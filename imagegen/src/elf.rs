@@ -5,30 +5,75 @@ use crate::board::Architecture;
 use object::elf::{FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endian, Endianness, FileKind, ReadRef};
+use std::fmt;
+
+/// Why the kernel cannot start a program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong, to be completed with the program's name.
+    pub text: String,
+    /// Whether nothing is wrong but the processor that it is for.
+    pub is_foreign: bool,
+}
+
+impl Refusal {
+    /// The same with whose fault it is in front.
+    pub fn of(self, name: &str) -> Self {
+        Refusal { text: format!("{name}: {}", self.text), ..self }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Refusal { text, is_foreign: false }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 /// Checks that an ELF file is for `architecture`; returns its interpreter, if it is not static.
 ///
 /// # Errors
-/// What is wrong with it, to be completed with its name.
-pub fn interpreter<'d>(data: impl ReadRef<'d>, architecture: Architecture) -> Result<Option<Vec<u8>>, String> {
-    let kind = FileKind::parse(data).map_err(|_| "neither a script nor an ELF program".to_owned())?;
-    let is_64 = architecture != Architecture::Armv7;
+/// What is wrong with it.
+pub fn interpreter<'d>(data: impl ReadRef<'d>, architecture: Architecture) -> Result<Option<Vec<u8>>, Refusal> {
+    let no_program = || "neither a script nor an ELF program".to_owned();
+    let kind = FileKind::parse(data).map_err(|_| no_program())?;
     let (machine, interpreter) = match kind {
-        FileKind::Elf64 if is_64 => header::<FileHeader64<Endianness>, _>(data),
-        FileKind::Elf32 if !is_64 => header::<FileHeader32<Endianness>, _>(data),
-        FileKind::Elf32 | FileKind::Elf64 => {
-            return Err(format!("an ELF file of the wrong width, expected {architecture}"));
-        }
-        _ => return Err("neither a script nor an ELF program".to_owned()),
+        FileKind::Elf64 => header::<FileHeader64<Endianness>, _>(data),
+        FileKind::Elf32 => header::<FileHeader32<Endianness>, _>(data),
+        _ => return Err(no_program().into()),
     }
     .map_err(|error| format!("damaged ELF file: {error}"))?;
+    let is_64 = architecture != Architecture::Armv7;
+    let found = match machine {
+        None => "a big-endian processor".to_owned(),
+        Some(machine) if machine != architecture.elf_machine() => processor(machine),
+        // As x32 on x86-64.
+        Some(_) if is_64 != (kind == FileKind::Elf64) => "the same processor with words of another width".to_owned(),
+        Some(_) => return Ok(interpreter),
+    };
+    Err(Refusal { text: format!("for {found}, expected {architecture}"), is_foreign: true })
+}
+
+/// A processor in words (include/uapi/linux/elf-em.h).
+fn processor(machine: u16) -> String {
     match machine {
-        None => Err(format!("a big-endian ELF file, expected {architecture}")),
-        Some(machine) if machine != architecture.elf_machine() => {
-            Err(format!("for ELF machine {machine}, expected {} ({architecture})", architecture.elf_machine()))
-        }
-        Some(_) => Ok(interpreter),
+        3 => "32-bit x86",
+        8 => "MIPS",
+        20 | 21 => "PowerPC",
+        22 => "s390",
+        40 => "armv7, or another 32-bit ARM",
+        62 => "x86_64",
+        183 => "aarch64",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        other => return format!("ELF machine {other}"),
     }
+    .to_owned()
 }
 
 /// Machine (none if big-endian) and interpreter.

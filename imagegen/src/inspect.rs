@@ -9,7 +9,7 @@ mod words;
 use crate::profile::Profile;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::verity::Image;
-use crate::{Error, Result, disk, erofs, input, manifest};
+use crate::{Error, Result, disk, erofs, input, manifest, runs};
 use bootstrap::{plan, record};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -53,6 +53,33 @@ enum What {
 /// Bad input if it is nothing known, is damaged, or has no file of the name asked for; failed work if reading or writing
 /// fails.
 pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
+    let mut out = Reader { out, has_gone: false };
+    match write(path, options, &mut out) {
+        // Whoever reads has seen enough: `imagegen inspect FILE | head`.
+        Err(_) if out.has_gone => Ok(()),
+        result => result,
+    }
+}
+
+/// Whoever reads what is written, and may go before its end.
+struct Reader<'a> {
+    out: &'a mut dyn Write,
+    has_gone: bool,
+}
+
+impl Write for Reader<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.out.write(bytes);
+        self.has_gone |= result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        result
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
     let what = detect(path)?;
     let text = match (what, &options.cat) {
         (What::Erofs, Some(inner)) => return erofs::cat(path, inner.as_bytes(), out),
@@ -72,11 +99,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         (What::Boot, None) => boot_file::show(path, options.json)?,
         (What::Archive, None) => show_archive(path, options.json)?,
     };
-    match out.write_all(text.as_bytes()) {
-        // Whoever reads has seen enough: `imagegen inspect FILE | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::io("write", "standard output")),
-    }
+    out.write_all(text.as_bytes()).map_err(Error::io("write", "standard output"))
 }
 
 fn detect(path: &Path) -> Result<What> {
@@ -149,7 +172,13 @@ fn show_erofs(path: &Path, as_json: bool) -> Result<String> {
 }
 
 fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
-    let manifest = manifest::read(path)?;
+    let manifest = manifest::read(path).map_err(|error| match runs::read(path) {
+        Ok(_) => {
+            let text = format!("{} holds measurements", path.display());
+            Error::bad_input(text, "show them with `imagegen report`")
+        }
+        Err(_) => error,
+    })?;
     if as_json { json_text(&manifest) } else { Ok(show::manifest(&manifest)) }
 }
 
@@ -230,7 +259,8 @@ fn show_disk(path: &Path, as_json: bool) -> Result<String> {
         let (number, start, bytes, name) = (partition.number, partition.start, partition.bytes, partition.name);
         let guid = disk::guid_text(&partition.uuid);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{number:>3} {start:>12} {bytes:>12} {guid} {holds:<8} {name}");
+        let shown = show::printable(name.as_bytes());
+        let _ = writeln!(text, "{number:>3} {start:>12} {bytes:>12} {guid} {holds:<8} {shown}");
         list.push(json!({
             "number": number, "start": start, "bytes": bytes, "partuuid": guid, "holds": holds, "partname": name,
         }));
@@ -373,6 +403,44 @@ mod tests {
             (&json!(root_hash), &json!(false), &json!(2))
         );
         assert!(json()["version"] == 7 && json()["files"][0]["path"] == "/");
+    }
+
+    #[test]
+    fn who_has_seen_enough_is_no_failure() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = initramfs(folder.path());
+        run(&path, &Options::default(), &mut Gone).unwrap();
+        run(&path, &Options { cat: Some("/etc/motd".into()), json: false }, &mut Gone).unwrap();
+        assert!(run(&path, &Options { cat: Some("/none".into()), json: false }, &mut Gone).is_err());
+    }
+
+    #[test]
+    fn no_name_reaches_the_terminal_as_it_is_and_other_json_is_called_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut manifest = manifest::Manifest::example();
+        manifest.board.name = "kit\u{1b}[2J".into();
+        manifest.plan = vec!["a \u{7}bell".into()];
+        std::fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        assert!(text.contains("board kit\\u{1b}[2J (aarch64)\n") && text.contains("a \\u{7}bell\n"), "{text}");
+        runs::write(&runs::tests::example(1), &crate::atomic::Output::at(&path).unwrap()).unwrap();
+        let error = shown(&path, &Options::default()).unwrap_err();
+        assert!(error.what.ends_with("holds measurements") && error.hint.contains("imagegen report"), "{error}");
+        let image = folder.path().join("image");
+        std::fs::write(&image, [0; 4096]).unwrap();
+        let partition = disk::Partition { name: "a\u{1b}b".into(), uuid: None, image };
+        disk::write(&path, &[0; 16], &[partition], &mut |_| ()).unwrap();
+        assert!(shown(&path, &Options::default()).unwrap().ends_with("a\\u{1b}b\n"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::copy::copy;
 use crate::manifest;
 use crate::progress::Progress;
 use crate::verity::{self, Image};
-use crate::{Error, Result, verify};
+use crate::{Error, Result, sign, verify};
 use in_place::{Job, Storage};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -65,7 +65,9 @@ fn whole(source: &Path) -> Result<Image> {
     let is_folder = source.is_dir();
     let image = Image::open(&if is_folder { source.join(manifest::EROFS) } else { source.to_owned() })?;
     if is_folder {
-        verify::check_output(source, &manifest::read(source)?, manifest::EROFS)?;
+        let manifest = manifest::read(source)?;
+        verify::check_output(source, &manifest, manifest::EROFS)?;
+        sign::check_is_signed(source, &manifest)?;
     }
     if image.attached.is_some() {
         let progress = Progress::start("verifying", Some(image.data_bytes));
@@ -99,11 +101,16 @@ fn open(target: &Path, place: &Metadata, image: &Image) -> Result<Device> {
     // open(2): of a block device this fails with EBUSY if it is in use, by a mount or by another device over it.
     let exclusive = if is_device { nix::libc::O_EXCL } else { 0 };
     let file = OpenOptions::new().read(true).write(true).custom_flags(exclusive).open(target).map_err(|error| {
-        if error.kind() != io::ErrorKind::ResourceBusy {
-            return Error::io("open", target)(error);
+        let why = error.kind();
+        if why == io::ErrorKind::ResourceBusy {
+            let what = format!("{} is in use: mounted, or what this system runs from", target.display());
+            return Error::failed(what, "install into another slot, or unmount it");
         }
-        let what = format!("{} is in use: mounted, or what this system runs from", target.display());
-        Error::failed(what, "install into another slot, or unmount it")
+        let refused = Error::io("open", target)(error);
+        match why {
+            io::ErrorKind::PermissionDenied if is_device => Error { hint: may_not(target), ..refused },
+            _ => refused,
+        }
     })?;
     let room = verity::length(&file, target)?;
     if room < image.bytes() {
@@ -115,6 +122,16 @@ fn open(target: &Path, place: &Metadata, image: &Image) -> Result<Device> {
         return Err(Error::bad_input(what, "name one of its partitions"));
     }
     Ok(Device(file))
+}
+
+/// What to do where a block device may not be written: it belongs to root, and for root it is write-protected (`bdev_open()`, Linux
+/// 6.12, says EACCES then), or what runs imagegen has no right to devices.
+fn may_not(target: &Path) -> String {
+    if nix::unistd::geteuid().is_root() {
+        let target = target.display();
+        return format!("is it write-protected (blockdev --getro {target})? A container has to be given the device");
+    }
+    "run it as root: devices are root's".to_owned()
 }
 
 /// Whether a GPT or MBR lies at the start.

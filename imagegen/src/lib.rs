@@ -24,6 +24,7 @@ pub mod initramfs;
 pub mod input;
 pub mod inspect;
 pub mod install;
+pub mod json;
 pub mod kernel;
 pub mod manifest;
 pub mod measure;

@@ -49,6 +49,7 @@ fn start(cli: &Cli) -> anyhow::Result<()> {
         let status = 128 + signal;
         std::thread::spawn(move || {
             boot::qemu::kill_all();
+            boot::restore_terminal();
             serial::restore_all();
             measure::labgrid::release_all();
             eprint!("{}", measure::kept());
@@ -218,6 +219,7 @@ fn report_on(runs: Vec<PathBuf>, files: [(Option<PathBuf>, report::Format); 4]) 
 
 /// Prints what two sets of boots differ in.
 fn compare_two(control: PathBuf, candidate: PathBuf) -> anyhow::Result<()> {
+    runs::distinct(&control, &candidate)?;
     let (control, candidate) = (titled(control)?, titled(candidate)?);
     compare::compare(&control.1, &candidate.1)?;
     print(&report::comparison(&control, &candidate))
@@ -231,6 +233,9 @@ fn hold(
     tolerance: gate::Tolerance,
     junit: Option<&Path>,
 ) -> anyhow::Result<()> {
+    if let Some(baseline) = &baseline {
+        runs::distinct(baseline, &runs)?;
+    }
     let (candidate, baseline) = (titled(runs)?, baseline.map(titled).transpose()?);
     let board = board.map(board::load).transpose()?;
     let budget = board.as_ref().map(|board| &board.budget);

@@ -3,12 +3,12 @@
 
 use crate::atomic::MARKER;
 use crate::boot::qemu::Transport;
-use crate::{Error, Result, input};
+use crate::{Error, Result, input, json, plan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Component, Path};
 
 /// The mini-initramfs.
@@ -25,8 +25,13 @@ pub const KERNEL: &str = "kernel";
 pub const FORMAT: u32 = 3;
 /// Who made it: a reader accepts exactly this.
 const MADE_BY: &str = "initoverlayfs";
-/// Largest manifest read, in bytes.
-const MAX_BYTES: u64 = 4 << 20;
+/// How a manifest is told.
+const KIND: json::Kind = json::Kind {
+    format: FORMAT,
+    made_by: Some(MADE_BY),
+    max_bytes: 4 << 20,
+    hint: "build the folder again with this version of imagegen",
+};
 
 /// Everything that is known about a folder of outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +191,11 @@ impl Manifest {
         self.outputs.insert(name.to_owned(), Output { bytes, sha256: hex(&sha256), limit: None });
     }
 
+    /// Whether a slot takes the image itself only if it is signed: what its plan says in words.
+    pub fn wants_signature(&self) -> bool {
+        self.plan.iter().any(|line| line.ends_with(plan::ANY_SIGNED) && !line.contains(plan::RESCUE))
+    }
+
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         let board = Board { name: "example".into(), architecture: "aarch64".into(), files: BTreeMap::new() };
@@ -202,25 +212,11 @@ pub fn read(path: &Path) -> Result<Manifest> {
     if input::is_directory(&path)? {
         return Err(Error::bad_input(format!("{} is a folder", path.display()), "is the path right?"));
     }
-    let mut text = String::new();
-    let file = File::open(&path).map_err(Error::io("open", &path))?;
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(Error::io("read", &path))?;
-    let refuse = |why: String| {
-        Error::bad_input(format!("{}: {why}", path.display()), "build the folder again with this version of imagegen")
-    };
-    let head: Head = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-    if head.made_by != MADE_BY {
-        return Err(refuse(format!("made by {:?}", head.made_by)));
-    }
-    if head.format != FORMAT {
-        let age = if head.format > FORMAT { "a newer" } else { "an older" };
-        return Err(refuse(format!("{age} format, {}: this imagegen reads {FORMAT}", head.format)));
-    }
-    let manifest: Manifest = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    let manifest: Manifest = KIND.read(&path)?;
     let in_memory = manifest.qemu.iter().flat_map(|machine| &machine.in_memory).map(|in_memory| &in_memory.file);
     // Names are joined to the folder's, and what they lead to is copied: none may lead out of it.
     match manifest.outputs.keys().chain(in_memory).find(|name| !is_file_name(name)) {
-        Some(name) => Err(refuse(format!("{name:?} is no name of a file in this folder"))),
+        Some(name) => Err(KIND.refuse(&path, &format!("{name:?} is no name of a file in this folder"))),
         None => Ok(manifest),
     }
 }
@@ -228,13 +224,6 @@ pub fn read(path: &Path) -> Result<Manifest> {
 fn is_file_name(name: &str) -> bool {
     let mut components = Path::new(name).components();
     matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
-}
-
-/// What every format says of itself.
-#[derive(Deserialize)]
-struct Head {
-    made_by: String,
-    format: u32,
 }
 
 /// Length and SHA-256 of a file.

@@ -112,6 +112,10 @@ pub fn complete(file: &Path, given: Given, ask: Option<&mut dyn Ask>) -> Result<
         let question = "Kernel modules, also the storage's driver, separated by spaces";
         draft.modules = Some(form.modules(question, &modules(&slot, draft.verity.as_deref()))?);
     }
+    let is_other = wants_slot || draft.verity.is_some();
+    if draft.modules.is_none() && is_other {
+        draft.modules = inherited_and_more(&inherited, &modules(&slot, draft.verity.as_deref()));
+    }
     form.verdict()?;
     draft.slot = wants_slot.then_some(slot);
     Ok(draft)
@@ -165,6 +169,17 @@ fn modules(slot: &Slot, verity: Option<&str>) -> Vec<&'static str> {
     }
     names.extend(["erofs", "overlay"]);
     names
+}
+
+/// The parents' modules and those of `wanted` that they lack, if they lack one: a list replaces theirs. A parent without EROFS and
+/// overlay has a kernel with both built in.
+fn inherited_and_more(inherited: &Inherited, wanted: &[&str]) -> Option<Vec<String>> {
+    let mut all = inherited.modules();
+    let has = |all: &[String], name: &str| all.iter().any(|known| known.replace('-', "_") == name);
+    let more: Vec<_> = wanted.iter().filter(|name| !["erofs", "overlay"].contains(name) && !has(&all, name)).collect();
+    let is_more = !more.is_empty();
+    all.extend(more.into_iter().map(|name| (*name).to_owned()));
+    is_more.then_some(all)
 }
 
 /// Gets values, and notes which are missing where nobody can be asked.

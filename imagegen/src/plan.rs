@@ -9,6 +9,7 @@ mod show;
 
 pub use extras::Owned as LayerStep;
 pub use seal::{Identity, Proof};
+pub use show::{ANY_SIGNED, RESCUE};
 
 use crate::board::{Architecture, Board, Failure, ImageName, Overlay, Slot, Source, Verity, Watchdog};
 use crate::error::{Error, Result};

@@ -14,12 +14,12 @@ use crate::boot::qemu::{Qemu, option_value};
 use crate::boot::{self, Options};
 use crate::manifest::{self, Manifest};
 use crate::measure::{Watch, folder};
-use crate::{Error, Result, disk};
+use crate::{Error, Result, disk, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,9 @@ pub use blocks::Blocks;
 
 /// Version of the format; a reader accepts exactly its own.
 pub const FORMAT: u32 = 1;
-/// The largest file that is read, in bytes.
-const MAX_BYTES: u64 = 64 << 20;
+/// How a profile is told.
+const KIND: json::Kind =
+    json::Kind { format: FORMAT, made_by: None, max_bytes: 64 << 20, hint: "give what `imagegen profile` wrote" };
 /// Bytes of a page.
 pub const PAGE: u64 = bootstrap::plan::AHEAD_PAGE;
 /// Bytes of a sector, in which virtio counts.
@@ -87,25 +88,9 @@ impl Profile {
     /// # Errors
     /// Bad input if it is none.
     pub fn read(path: &Path) -> Result<Self> {
-        let refused = |what: String| {
-            Error::bad_input(format!("{}: {what}", path.display()), "give what `imagegen profile` wrote")
-        };
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        if !file.metadata().map_err(Error::io("read", path))?.is_file() {
-            return Err(refused("not a file".to_owned()));
-        }
-        let mut text = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(refused(format!("more than {MAX_BYTES} bytes")));
-        }
-        let profile: Profile =
-            serde_json::from_slice(&text).map_err(|error| refused(format!("not a profile: {error}")))?;
-        if profile.format != FORMAT {
-            return Err(refused(format!("format {}, this imagegen reads {FORMAT}", profile.format)));
-        }
+        let profile: Profile = KIND.read(path)?;
         if let Some(used) = profile.files.iter().find(|used| !used.is_sound()) {
-            return Err(refused(format!("`{}`: path or pages that no file has", used.path)));
+            return Err(KIND.refuse(path, &format!("`{}`: path or pages that no file has", used.path)));
         }
         Ok(profile)
     }

@@ -6,16 +6,20 @@
 
 use crate::atomic::Output;
 use crate::boot::console::Log;
-use crate::{Error, Result, explain};
+use crate::{Error, Result, explain, json};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Version of the format; a reader accepts exactly its own.
 pub const FORMAT: u32 = 2;
-/// The largest file that is read, in bytes: thousands of boots.
-const MAX_BYTES: u64 = 64 << 20;
+/// How a file of measurements is told. So large are thousands of boots.
+const KIND: json::Kind = json::Kind {
+    format: FORMAT,
+    made_by: None,
+    max_bytes: 64 << 20,
+    hint: "give a file that `imagegen measure` or `collect` wrote",
+};
 
 /// Names of the marks that imagegen itself sets; users name others.
 pub mod mark {
@@ -273,27 +277,23 @@ pub fn write(runs: &Runs, output: &Output) -> Result<()> {
 /// # Errors
 /// Bad input if the file does not hold any.
 pub fn read(path: &Path) -> Result<Runs> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
-    let refuse = |why: String| {
-        let what = format!("{}: {why}", path.display());
-        Err(Error::bad_input(what, "give a file that `imagegen measure` wrote"))
+    KIND.read(path)
+}
+
+/// Refuses one file under two names: boots do not differ from themselves, which looks like a result.
+///
+/// # Errors
+/// Bad input if it is; as a file cannot be read.
+pub fn distinct(one: &Path, other: &Path) -> Result<()> {
+    let place = |path: &Path| {
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
+        Ok((metadata.dev(), metadata.ino()))
     };
-    if text.len() as u64 > MAX_BYTES {
-        return refuse(format!("larger than {MAX_BYTES} bytes"));
+    if place(one)? != place(other)? {
+        return Ok(());
     }
-    /// Of a file of any version.
-    #[derive(Deserialize)]
-    struct Version {
-        format: u32,
-    }
-    match serde_json::from_slice::<Version>(&text) {
-        Ok(version) if version.format != FORMAT => return refuse(format!("format {}, not {FORMAT}", version.format)),
-        Ok(_) => {}
-        Err(error) => return refuse(error.to_string()),
-    }
-    serde_json::from_slice(&text).or_else(|error| refuse(error.to_string()))
+    let what = format!("{} and {} are the same file", one.display(), other.display());
+    Err(Error::bad_input(what, "give the boots of before and those of after, each in a file of its own"))
 }
 
 #[cfg(test)]
@@ -342,11 +342,27 @@ pub(crate) mod tests {
         let path = folder.path().join("runs.json");
         write(&example(1), &Output::at(&path).unwrap()).unwrap();
         assert_eq!(read(&path).unwrap(), example(1));
-        for (text, why) in [("{}", "missing field `format`"), ("{\"format\": 1, \"board\": \"x\"}", "format 1, not 2")]
-        {
+        for (text, why) in [
+            ("{}", "missing field `format`"),
+            ("{\"format\": 1, \"board\": \"x\"}", "an older format, 1: this imagegen reads 2"),
+        ] {
             std::fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
             assert!(error.exit_status() == 2 && error.what.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_file_under_two_names_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other, link] = ["one", "other", "link"].map(|name| folder.path().join(name));
+        std::fs::write(&one, "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        distinct(&one, &other).unwrap();
+        for same in [&one, &link] {
+            let error = distinct(&one, same).unwrap_err();
+            assert!(error.exit_status() == 2 && error.what.ends_with("are the same file"), "{error}");
         }
     }
 

@@ -33,6 +33,27 @@ pub fn run(path: &Path, signer: &Signer) -> Result<Attached> {
     Ok(signed)
 }
 
+/// Refuses a folder whose image its own plan will not take, because nobody has signed it.
+///
+/// # Errors
+/// Failed work if so; as [`Image::open`].
+pub fn check_is_signed(folder: &Path, manifest: &Manifest) -> Result<()> {
+    if !manifest.wants_signature() {
+        return Ok(());
+    }
+    let image = Image::open(&folder.join(manifest::EROFS))?;
+    match &image.attached {
+        Some(attached) if attached.signature.is_empty() => Err(unsigned(&image)),
+        _ => Ok(()),
+    }
+}
+
+/// What is said of an image that nobody signed and somebody should have.
+pub fn unsigned(image: &Image) -> Error {
+    let what = format!("{}: nobody signed it: no signature in the trailer", image.path.display());
+    Error::failed(what, "sign it with `imagegen sign`, the folder or the image")
+}
+
 /// Signs what verifies the image, which must be as its root hash says; returns it, and the trailer.
 fn sign(image: &Image, signer: &Signer) -> Result<(Attached, [u8; BLOCK_BYTES])> {
     let summary = image.attached()?.summary.clone();

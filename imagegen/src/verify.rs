@@ -40,10 +40,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         None => say(format!("root hash: {root_hash}"))?,
     }
     match (&options.certificate, attached.signature.as_slice()) {
-        (Some(_), []) => {
-            let what = format!("{}: no signature in the trailer", image.path.display());
-            return Err(Error::failed(what, "sign it with `imagegen sign`"));
-        }
+        (Some(_), []) => return Err(sign::unsigned(&image)),
         (Some(certificate), signature) => {
             sign::check(&summary.root_hash, signature, certificate)?;
             say(format!("signature: by the key of {}", certificate.display()))?;
@@ -56,6 +53,8 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
     drop(progress);
     say("hash tree: every block is what its hash says".to_owned())?;
     if is_folder {
+        let manifest = manifest::read(path)?;
+        sign::check_is_signed(path, &manifest)?;
         let files = check_folder(path)?;
         say(format!("manifest.json: {files} files are what it says"))?;
     }

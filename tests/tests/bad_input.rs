@@ -36,6 +36,10 @@ fn program() -> PathBuf {
 /// A folder with good input, to be spoilt.
 struct Sample(TempDir);
 
+/// An Image for aarch64 as far as anybody looks (Documentation/arch/arm64/booting.rst).
+const KERNEL: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+                       \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0ARM\x64";
+
 impl Sample {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
@@ -114,7 +118,7 @@ impl Sample {
 #[test]
 fn a_folder_whose_files_were_cut() {
     let sample = Sample::new();
-    sample.write("Image", "a kernel");
+    sample.write("Image", KERNEL);
     let build = ["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"];
     accepted(&sample.imagegen(&build));
     for name in ["disk.img", "initramfs.img", "kernel"] {
@@ -152,14 +156,17 @@ fn measurements_to_report_compare_and_gate() {
     sample.write("host.json", runs(10, "kernel"));
     sample.write("cut.json", &runs(10, "instructions")[..300]);
     sample.write("old.xml", "precious");
-    accepted(&sample.imagegen(&["compare", "ten.json", "ten.json"]));
+    sample.write("again.json", runs(10, "instructions"));
+    accepted(&sample.imagegen(&["compare", "ten.json", "again.json"]));
+    sample.refuses(&["compare", "ten.json", "./ten.json"], BAD_INPUT, &["ten.json and ./ten.json are the same file"]);
+    sample.refuses(&["gate", "--baseline", "ten.json", "ten.json"], BAD_INPUT, &["are the same file"]);
     for command in [
         &["compare", "ten.json"][..],
         &["gate", "--junit", "old.xml", "--baseline", "ten.json"],
         &["report", "ten.json"],
     ] {
         sample.refuses(&[command, &["cut.json"]].concat(), BAD_INPUT, &["cut.json: EOF"]);
-        sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["cannot open none.json"]);
+        sample.refuses(&[command, &["none.json"]].concat(), BAD_INPUT, &["none.json: No such file"]);
     }
     for command in [&["compare", "ten.json"][..], &["gate", "--junit", "old.xml", "--baseline", "ten.json"]] {
         sample.refuses(&[command, &["nine.json"]].concat(), BAD_INPUT, &["9 boots are too few", "--runs 10"]);
@@ -185,7 +192,7 @@ fn measurements_to_report_compare_and_gate() {
 #[test]
 fn files_that_are_no_files() {
     let sample = Sample::new();
-    sample.write("Image", "a kernel");
+    sample.write("Image", KERNEL);
     accepted(&sample.imagegen(&["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"]));
     sample.write("precious", "x");
     symlink("precious", sample.at("link")).expect("link");
@@ -222,7 +229,7 @@ fn files_that_are_no_files() {
 #[test]
 fn a_boot_that_fails_says_why() {
     let sample = Sample::new();
-    sample.write("Image", "a kernel");
+    sample.write("Image", KERNEL);
     accepted(&sample.imagegen(&["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"]));
     fs::create_dir(sample.at("bin")).expect("folder");
     for (script, arguments, parts) in [
@@ -507,7 +514,7 @@ fn content_that_cannot_start() {
             let other = fs::read(program().with_file_name("bootstrap-x86_64")).expect("bootstrap-x86_64");
             entries.push(Entry::file("init", 0o755, other));
         },
-        &["/init", "ELF machine 62, expected 183 (aarch64)"],
+        &["/init", "for x86_64, expected aarch64", "give one for aarch64"],
     );
 }
 
@@ -552,8 +559,12 @@ fn board_files() {
     sample.refuses(&["check", "./absent.toml"], BAD_INPUT, &["absent.toml"]);
     sample.refuses(&["check", "./"], BAD_INPUT, &["./"]);
     let boards = checkout().join("board-configs");
-    let mut command = sample.command("", &["check", "qemu-arm46"]);
-    let output = command.env("INITOVERLAYFS_BOARDS", boards).output().expect("sh");
+    let named =
+        |name: &str| sample.command("", &["check", name]).env("INITOVERLAYFS_BOARDS", &boards).output().expect("sh");
+    sample.write("kit.toml", BOARD);
+    refused(&named("kit"), BAD_INPUT, &["unknown board \"kit\"", "kit.toml lies in this folder: say kit.toml"]);
+    accepted(&named("kit.toml"));
+    let output = named("qemu-arm46");
     refused(&output, BAD_INPUT, &["qemu-arm46", "did you mean \"qemu-arm64\"", "known boards: "]);
 }
 
@@ -696,10 +707,8 @@ fn missing_tools() {
     let parts: &[&str] = if nix::unistd::geteuid().is_root() { &["mkfs.erofs"] } else { &["fakeroot"] };
     refused(&output, FAILED_WORK, &[parts, &["apt-get install "]].concat());
     assert!(!sample.at("out").exists());
-    sample.write("Image", "a kernel");
+    sample.write("Image", KERNEL);
     accepted(&sample.imagegen(&[&build[..], &["--kernel", "Image"]].concat()));
-    // An Image as far as anybody looks (Documentation/arch/arm64/booting.rst).
-    sample.write("Image", [&[0; 56][..], b"ARM\x64"].concat());
     sample.write("board.toml", format!("{BOARD}[bootloader]\nemit = [\"script\"]\n"));
     accepted(&sample.imagegen(&[&build[..], &["--kernel", "Image"]].concat()));
     let good = sample.files("out");
@@ -726,7 +735,7 @@ fn missing_tools() {
 fn a_terminated_boot_leaves_no_qemu_behind() {
     use std::io::{BufRead, BufReader, Read};
     let sample = Sample::new();
-    sample.write("Image", "a kernel");
+    sample.write("Image", KERNEL);
     accepted(&sample.imagegen(&["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"]));
     fs::create_dir(sample.at("bin")).expect("folder");
     let script = "#!/bin/sh\ncase \"$*\" in *'-machine none'*) exit 1 ;; esac\n\
@@ -751,6 +760,39 @@ fn a_terminated_boot_leaves_no_qemu_behind() {
     let ended = ended.recv_timeout(std::time::Duration::from_secs(30));
     drop(never);
     assert!(ended.is_ok(), "QEMU still runs");
+}
+
+/// A terminal that QEMU has made raw is as before once the boot is ended from outside.
+#[test]
+fn a_terminated_boot_leaves_the_terminal_as_it_was() {
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+    use std::io::{BufRead, BufReader};
+    let sample = Sample::new();
+    sample.write("Image", KERNEL);
+    accepted(&sample.imagegen(&["build", "./board.toml", "--from", "content", "--out", "out", "--kernel", "Image"]));
+    fs::create_dir(sample.at("bin")).expect("folder");
+    let script = "#!/bin/sh\ncase \"$*\" in *'-machine none'*) exit 1 ;; esac\n\
+                  stty raw -echo\necho started > raw\nexec cat never\n";
+    let qemu = sample.write("bin/qemu-system-aarch64", script);
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).expect("permissions");
+    for pipe in ["raw", "never"] {
+        nix::unistd::mkfifo(&sample.at(pipe), nix::sys::stat::Mode::S_IRWXU).expect("pipe");
+    }
+    let _never = fs::File::options().read(true).write(true).open(sample.at("never")).expect("pipe");
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let before = tcgetattr(&terminal.slave).expect("settings");
+    assert!(before.local_flags.contains(LocalFlags::ECHO | LocalFlags::ICANON));
+    let mut command = sample.command("PATH=\"$PWD/bin:$PATH\";", &["boot", "out"]);
+    command.stdin(terminal.slave.try_clone().expect("terminal")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut boot = command.spawn().expect("sh");
+    let mut said = String::new();
+    BufReader::new(fs::File::open(sample.at("raw")).expect("pipe")).read_line(&mut said).expect("QEMU");
+    assert_eq!(said, "started\n");
+    assert!(!tcgetattr(&terminal.slave).expect("settings").local_flags.contains(LocalFlags::ECHO));
+    let id = nix::unistd::Pid::from_raw(i32::try_from(boot.id()).expect("id"));
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("kill");
+    assert_eq!(boot.wait().expect("boot").code(), Some(143));
+    assert_eq!(tcgetattr(&terminal.slave).expect("settings"), before);
 }
 
 /// Whatever the reason, what was built before stays as it is, to the byte, and nothing lies beside it.

@@ -126,7 +126,9 @@ fn try_slot(
 #[inline(never)]
 fn named_slot<'l>(plan: &Plan<'_>, line: &'l mut [MaybeUninit<u8>]) -> Option<&'l str> {
     plan.slots.into_iter().nth(1)?;
-    early::argument(b"initoverlayfs.slot", line)
+    let name = early::argument(b"initoverlayfs.slot", line)?;
+    full::help::say_if_unknown(plan, name);
+    Some(name)
 }
 
 /// Starts a watchdog. Closed without the magic letter it runs on (Documentation/watchdog/watchdog-api.rst): the next init takes

@@ -23,10 +23,13 @@ pub mod ahead {
 /// No more than the failure itself.
 pub mod help {
     use crate::program::text::Text;
+    use bootstrap::plan::Plan;
 
     pub const fn say_what_there_is() {}
 
     pub const fn keep(_: &Text) {}
+
+    pub const fn say_if_unknown(_: &Plan<'_>, _: &str) {}
 }
 
 /// No logical units: a plan's are left to the kernel.

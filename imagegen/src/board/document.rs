@@ -351,7 +351,7 @@ fn in_words(message: &str, value: &Value) -> String {
 }
 
 /// serde names the wrong word and the right ones in backticks: adds the nearest of them.
-fn with_suggestion(message: &str) -> String {
+pub(super) fn with_suggestion(message: &str) -> String {
     let suggestion = message.split_once(", expected").filter(|_| message.starts_with("unknown "));
     let suggestion = suggestion.and_then(|(found, expected)| {
         let found = found.split('`').nth(1)?;

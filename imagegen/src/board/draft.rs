@@ -1,7 +1,7 @@
 //! A board file about to be written: values as somebody gave them, in the order and with the comments that a reader needs.
 //! `imagegen new` fills one from answers, `imagegen convert` from the original's configuration.
 
-use super::document::{Document, Value};
+use super::document::{Document, Node, Value, with_suggestion};
 use super::{Board, raw, validate, value};
 use crate::Result;
 use serde::de::DeserializeOwned;
@@ -79,6 +79,18 @@ impl Inherited {
         self.0.root.find(path).is_some()
     }
 
+    /// The modules that they load.
+    pub fn modules(&self) -> Vec<String> {
+        let Some(Value::Array(items)) = self.0.root.find("modules.load").map(|node| &node.value) else {
+            return Vec::new();
+        };
+        let word = |node: &Node| match &node.value {
+            Value::Leaf(toml::Value::String(word)) => Some(word.clone()),
+            _ => None,
+        };
+        items.iter().filter_map(word).collect()
+    }
+
     /// What they say in one word at `path`.
     pub fn word(&self, path: &str) -> Option<&str> {
         match &self.0.root.find(path)?.value {
@@ -120,7 +132,7 @@ pub fn refuse(key: &str, text: &str) -> Option<String> {
 }
 
 fn refused<T: DeserializeOwned>(text: &str) -> Option<String> {
-    toml::Value::String(text.to_owned()).try_into::<T>().err().map(|error| error.message().to_owned())
+    toml::Value::String(text.to_owned()).try_into::<T>().err().map(|error| with_suggestion(error.message()))
 }
 
 /// A string as TOML has it.

@@ -26,6 +26,11 @@ pub(super) fn file(name_or_path: &str) -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
+    let beside = format!("{name_or_path}.toml");
+    if Path::new(&beside).is_file() {
+        let what = format!("unknown board {name_or_path:?} (looked in {})", folder.display());
+        return Err(Error::bad_input(what, format!("{beside} lies in this folder: say {beside}")));
+    }
     let known = names_in(&folder, is_bootable);
     let suggestion = super::suggest(name_or_path, known.iter().map(String::as_str));
     let what = format!("unknown board {name_or_path:?}{suggestion} (looked in {})", folder.display());

@@ -10,6 +10,7 @@ mod hardware;
 mod raw;
 mod schema;
 mod source;
+mod suggest;
 mod tables;
 mod validate;
 mod value;
@@ -19,6 +20,7 @@ pub use bootstrap::plan::{Handover, Mode};
 pub use hardware::{Driver, Hardware, Serial, Storage};
 pub use schema::schema;
 pub use source::{Device, FilePath, FileSystem, Holder, Holds, ImageName, Partition, Slot, Source, Wanted, partitions};
+pub(crate) use suggest::suggest;
 pub(crate) use value::is_normalised;
 
 use crate::error::Result;
@@ -379,20 +381,6 @@ pub fn load(name_or_path: &str) -> Result<Board> {
 /// Bad input if no board has this name.
 pub fn file(name_or_path: &str) -> Result<PathBuf> {
     find::file(name_or_path)
-}
-
-/// ` (did you mean "name"?)`, or nothing when no candidate is near.
-pub(crate) fn suggest<'a>(found: &str, candidates: impl Iterator<Item = &'a str>) -> String {
-    // Longer words cost time and are no slip of the finger.
-    if found.len() > 64 {
-        return String::new();
-    }
-    let distance = |candidate: &'a str| (strsim::damerau_levenshtein(found, candidate), candidate);
-    let limit = 1 + found.len() / 4;
-    match candidates.map(distance).filter(|(distance, _)| *distance <= limit).min() {
-        Some((_, candidate)) => format!(" (did you mean {candidate:?}?)"),
-        None => String::new(),
-    }
 }
 
 #[cfg(test)]

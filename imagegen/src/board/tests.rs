@@ -39,6 +39,22 @@ fn ext4(device: Device) -> Holder {
 }
 
 #[test]
+fn other_words_for_a_processor_suggest_ours() {
+    for (word, ours) in
+        [("arm64", "aarch64"), ("armhf", "armv7"), ("arm", "armv7"), ("amd64", "x86_64"), ("x86-64", "x86_64")]
+    {
+        let meant = format!("(did you mean {ours:?}?)");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.toml");
+        std::fs::write(&path, format!("architecture = {word:?}\n")).unwrap();
+        let text = load(path.to_str().unwrap()).unwrap_err().what;
+        assert!(text.contains(&meant), "{text}");
+        assert!(draft::refuse("architecture", word).unwrap().ends_with(&meant));
+    }
+    assert!(suggest("aarch64", ["arm64", "armv7"].into_iter()).contains("\"arm64\""));
+}
+
+#[test]
 fn minimal_board_gets_the_documented_defaults() {
     let board = load_files(&[("b.toml", GOOD.as_bytes())]).unwrap();
     assert_eq!((board.mode, board.handover, board.next_init.as_str()), (Mode::Initial, None, "/init"));

@@ -2,6 +2,7 @@
 
 use crate::board::{Architecture, Emit};
 use crate::{Error, Result, input};
+use flate2::bufread::GzDecoder;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -27,6 +28,52 @@ pub(super) fn start_of(path: &Path) -> Result<Vec<u8>> {
     Ok(start)
 }
 
+/// Refuses a file that is no kernel of the architecture as any bootloader, or QEMU, takes one.
+///
+/// # Errors
+/// Bad input with what it is and what is expected.
+pub(super) fn check_any(architecture: Architecture, path: &Path) -> Result<()> {
+    let start = start_of(path)?;
+    let fits = |start: &[u8]| is_plain(start, architecture) || is_program(start, architecture);
+    let unpacked = unpacked(&start);
+    if fits(&start) || unpacked.as_deref().is_some_and(fits) || is_wrapped(&start, architecture) {
+        return Ok(());
+    }
+    let (packed, start) = unpacked.map_or(("", start), |start| ("compressed by gzip, inside ", start));
+    let what = format!("{} is {packed}{}, expected a kernel for {architecture}", path.display(), describe(&start));
+    Err(Error::bad_input(what, format!("give --kernel {}, or the distribution's vmlinuz", plain(architecture))))
+}
+
+/// The first bytes behind gzip's, if there are enough of them to tell a kernel.
+fn unpacked(start: &[u8]) -> Option<Vec<u8>> {
+    let mut inside = Vec::new();
+    // The end is cut off, which is an error behind what was read.
+    let _ = start.starts_with(&GZIP).then(|| GzDecoder::new(start).take(START).read_to_end(&mut inside))?;
+    Some(inside)
+}
+
+/// Whether it is a kernel in a further envelope: U-Boot's image of old (include/image.h), a FIT, or ELF, as `vmlinux` is.
+fn is_wrapped(start: &[u8], architecture: Architecture) -> bool {
+    let of_u_boot = match architecture {
+        Architecture::Aarch64 => 22,
+        Architecture::Armv7 => 2,
+        Architecture::X86_64 => 24,
+    };
+    let is_legacy = start.starts_with(&0x2705_1956_u32.to_be_bytes()) && start.get(29) == Some(&of_u_boot);
+    let machine = architecture.elf_machine().to_le_bytes();
+    let is_elf = start.starts_with(b"\x7fELF") && start.get(18..20) == Some(machine.as_slice());
+    is_legacy || is_elf || start.starts_with(&super::DTB_MAGIC)
+}
+
+/// Where a kernel's build puts it.
+const fn plain(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Aarch64 => "arch/arm64/boot/Image",
+        Architecture::Armv7 => "arch/arm/boot/zImage",
+        Architecture::X86_64 => "arch/x86/boot/bzImage",
+    }
+}
+
 /// Refuses a kernel that what reads `format` cannot start.
 ///
 /// # Errors
@@ -39,11 +86,7 @@ pub(super) fn check(format: Emit, architecture: Architecture, path: &Path) -> Re
     if fits {
         return Ok(());
     }
-    let plain = match architecture {
-        Architecture::Aarch64 => "arch/arm64/boot/Image",
-        Architecture::Armv7 => "arch/arm/boot/zImage",
-        Architecture::X86_64 => "arch/x86/boot/bzImage",
-    };
+    let plain = plain(architecture);
     let (expected, hint) = match is_efi {
         true => ("an EFI program", format!("give --kernel {plain} of a kernel with CONFIG_EFI_STUB")),
         false => (plain.rsplit('/').next().unwrap_or_default(), format!("give --kernel {plain}")),

@@ -92,13 +92,16 @@ pub fn find(board: &Board, kernel: Option<&Path>, inputs: &Inputs) -> Result<Sou
         let what = format!("{option}: board {} makes nothing that takes it", board.name);
         return Err(Error::bad_input(what, "leave it out, or name the format in the board's bootloader.emit"));
     }
+    if let Some(kernel) = kernel {
+        for format in emit {
+            kernel::check(*format, board.architecture, kernel)?;
+        }
+        kernel::check_any(board.architecture, kernel)?;
+    }
     let Some(first) = emit.first() else { return Ok(Sources { dtb: None, stub: None, key: None }) };
-    let Some(kernel) = kernel else {
+    if kernel.is_none() {
         let what = format!("board {}: emit = {:?} is made of the kernel, which is not given", board.name, first.name());
         return Err(Error::bad_input(what, "give --kernel FILE, or set bootloader.emit = [] in a board of your own"));
-    };
-    for format in emit {
-        kernel::check(*format, board.architecture, kernel)?;
     }
     let dtb = find_dtb(board, inputs)?;
     let needing = emit.iter().find(|format| matches!(format, Emit::Fit | Emit::Android));

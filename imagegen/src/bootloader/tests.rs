@@ -37,6 +37,13 @@ fn kernel_for(architecture: Architecture, end: &[u8]) -> Vec<u8> {
     bytes
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// An EFI program with one section, which is NX-compatible.
 fn program(machine: u16) -> Vec<u8> {
     let mut bytes = vec![0; 0x600];
@@ -178,7 +185,7 @@ fn a_fit_holds_kernel_initramfs_and_tree_with_hashes() {
     assert_eq!(listed.matches("Hash algo:    sha256").count(), 3, "{listed}");
     let said = Command::new("fdtget").arg(folder.path().join(FIT_DTB)).args(["/chosen", "bootargs"]).output().unwrap();
     assert_eq!(said.stdout, b"console=ttyS2,115200n8 quiet\n");
-    let (packed, _) = make(&board("aarch64", &keys), &[0x1f, 0x8b, 8, 0], true).unwrap();
+    let (packed, _) = make(&board("aarch64", &keys), &gzip(&kernel_for(Architecture::Aarch64, b"")), true).unwrap();
     assert!(text(&packed, FIT_SOURCE).contains("compression = \"gzip\""));
     let (plain, manifest) =
         make(&board("armv7", &keys.replace(LINE, "")), &kernel_for(Architecture::Armv7, b""), true).unwrap();
@@ -347,11 +354,49 @@ fn a_file_above_the_limit_is_named_with_both_sizes() {
 }
 
 #[test]
+fn only_a_kernel_of_the_boards_processor_is_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kernel");
+    let all = [Architecture::Aarch64, Architecture::Armv7, Architecture::X86_64];
+    let found = |bytes: &[u8], architecture: Architecture| {
+        fs::write(&path, bytes).unwrap();
+        find(&board(architecture.name(), ""), Some(&path), &Inputs::default()).map(drop)
+    };
+    for architecture in all {
+        let kernel = kernel_for(architecture, &[7; 9000]);
+        let plain = [&[0; 4][..], &kernel[4..]].concat();
+        let elf = crate::elf::tests::elf(architecture, crate::elf::tests::PT_LOAD);
+        for bytes in [kernel.clone(), plain.clone(), gzip(&kernel), gzip(&plain), elf] {
+            for other in all {
+                assert_eq!(found(&bytes, other).is_ok(), other == architecture, "{architecture} as {other}");
+            }
+        }
+    }
+    let armv7 = |bytes: &[u8]| found(bytes, Architecture::Armv7);
+    let mut legacy = vec![0x27, 0x05, 0x19, 0x56];
+    legacy.resize(64, 0);
+    assert!(armv7(&legacy).is_err());
+    legacy[29] = 2;
+    armv7(&legacy).unwrap();
+    for (bytes, is) in [
+        (&b""[..], "is no kernel that is known, expected a kernel for armv7"),
+        (b"root:x:0:0", "is no kernel that is known"),
+        (&kernel_for(Architecture::Aarch64, b""), "is an Image for aarch64, expected a kernel for armv7"),
+        (&gzip(b"not a kernel"), "is compressed by gzip, inside no kernel that is known"),
+        (&[0x1f, 0x8b, 8], "is compressed by gzip, inside no kernel"),
+    ] {
+        let error = armv7(bytes).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains(is), "{error}");
+        assert!(error.hint.starts_with("give --kernel arch/arm/boot/zImage, or "), "{error}");
+    }
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_said_before_any_work() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("Image"), kernel_for(Architecture::Aarch64, b"")).unwrap();
-    fs::write(at("Image.gz"), [0x1f, 0x8b, 8]).unwrap();
+    fs::write(at("Image.gz"), gzip(&kernel_for(Architecture::Aarch64, b""))).unwrap();
     fs::write(at("zboot"), b"MZ\0\0zimg").unwrap();
     fs::write(at("none"), b"").unwrap();
     write_tree(&at("tree"));

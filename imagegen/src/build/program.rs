@@ -30,11 +30,17 @@ pub fn read(given: Option<&Path>, board: &Board, reads_ahead: bool) -> Result<Ve
             "run `make bootstrap`, or give --bootstrap FILE",
         )
     };
+    let foreign = |reason: elf::Refusal| {
+        let hint =
+            format!("give bootstrap-{}, or the folder it lies in: `make bootstrap` makes it", board.architecture);
+        let error = refuse(reason.text);
+        if reason.is_foreign { Error { hint, ..error } } else { error }
+    };
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return Err(refuse("not a file of at most 16 MiB".to_owned()));
     }
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    if let Some(interpreter) = elf::interpreter(bytes.as_slice(), board.architecture).map_err(refuse)? {
+    if let Some(interpreter) = elf::interpreter(bytes.as_slice(), board.architecture).map_err(foreign)? {
         return Err(refuse(format!("not static: wants {}", interpreter.escape_ascii())));
     }
     let mark = FULL_MARK.as_bytes();

@@ -37,7 +37,8 @@ impl Sample {
         fs::write(at("content/init"), &program).unwrap();
         fs::set_permissions(at("content/init"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(at("bootstrap"), &program).unwrap();
-        fs::write(at("Image"), b"a kernel").unwrap();
+        // An Image as far as anybody looks (Documentation/arch/arm64/booting.rst).
+        fs::write(at("Image"), [&[0; 56][..], b"ARM\x64"].concat()).unwrap();
         fs::write(at("example.toml"), format!("{BOARD}{more}")).unwrap();
         let request = Request {
             board: at("example.toml").to_str().unwrap().to_owned(),
@@ -135,6 +136,22 @@ fn each_slot_gets_the_image_it_holds() {
     let uuid = |image| if let bootstrap::plan::Image::Pinned { uuid, .. } = image { Some(uuid) } else { None };
     assert_eq!(slots.into_iter().map(|slot| uuid(slot.image)).collect::<Vec<_>>(), uuids);
     assert!(out[manifest::RESCUE] != out[manifest::EROFS]);
+}
+
+#[test]
+fn a_module_that_nobody_loads_is_refused_before_anything_is_written() {
+    let mut sample = Sample::new("");
+    let modules = sample.out("modules/6.12.1");
+    fs::create_dir_all(&modules).unwrap();
+    fs::write(modules.join("modules.dep"), "loop.ko:\nother.ko:\n").unwrap();
+    sample.request.modules = Some(modules);
+    for error in [resolve(&sample.request).unwrap_err(), run(&sample.request, &sample.out("out")).unwrap_err()] {
+        assert!(
+            error.exit_status() == 2 && error.what.contains("does not load what it needs: loop (slot rescue: "),
+            "{error}"
+        );
+    }
+    assert_eq!(sample.others(), ["modules"]);
 }
 
 #[test]

@@ -56,6 +56,20 @@ fn what_its_installer_writes_boots_the_same_image() {
     assert_eq!(place(&converted(SCRIPT).0).0, Device::PartName("boot_a".into()));
 }
 
+#[test]
+fn a_file_of_which_nothing_is_understood_is_refused() {
+    for text in ["root:x:0:0\n", "[Unit]\nDescription=bootfs\n", "BOOTFS LABEL=boot\n"] {
+        let error = convert(text.as_bytes(), "kit", "aarch64").unwrap_err();
+        assert_eq!((error.exit_status(), error.what.as_str()), (2, "no line with a key of the original"), "{text:?}");
+        assert!(error.hint.contains("bootfs, bootfs_hint,") && error.hint.ends_with("initoverlayfs_init"), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passwd");
+    std::fs::write(&path, "root:x:0:0\n").unwrap();
+    let what = file(&path, "kit", "aarch64").unwrap_err().what;
+    assert_eq!(what, format!("{}: no line with a key of the original", path.display()));
+}
+
 /// Every key that the original documents: what it says, and what the board then has.
 #[test]
 fn every_key() {
@@ -117,7 +131,7 @@ fn what_the_original_gets_wrong() {
         assert_eq!(converted(text).0.slots[0].source, Source::Initramfs, "{text:?}");
     }
     // A key counts at the beginning of a line, in full, with a space behind it; there is no other comment.
-    let (board, notes) = converted("# bootfs\n bootfs LABEL=a\nbootfsx LABEL=b\nbootfs=LABEL=c\n");
+    let (board, notes) = converted("# bootfs\n bootfs LABEL=a\nbootfsx LABEL=b\nbootfs=LABEL=c\nbootfstype ext4\n");
     assert_eq!(board.slots[0].source, Source::Initramfs);
     assert_eq!(notes.iter().filter(|note| note.contains("means nothing")).count(), 3, "{notes:?}");
 }

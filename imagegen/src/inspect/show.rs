@@ -94,7 +94,11 @@ fn hard_links(entries: &[(Vec<u8>, Node)]) -> HashMap<&[u8], &[u8]> {
 
 /// Names may hold anything; a terminal must not obey it.
 pub(super) fn printable(bytes: &[u8]) -> String {
-    distinct(bytes).chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    harmless(&distinct(bytes))
+}
+
+fn harmless(line: &str) -> String {
+    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// A byte that is not UTF-8 as `\xNN`, and a backslash as two: different names stay different.
@@ -206,5 +210,6 @@ pub(super) fn manifest(manifest: &Manifest) -> String {
     for line in &manifest.plan {
         let _ = writeln!(text, "{line}");
     }
-    text
+    // Whoever made it, a terminal must not obey it.
+    text.lines().map(|line| harmless(line) + "\n").collect()
 }

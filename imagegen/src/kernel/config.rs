@@ -40,6 +40,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Of a kernel of which no more than the version is known.
+    pub fn of_version(version: &str) -> Self {
+        Config { version: Some(version.to_owned()), ..Config::default() }
+    }
+
     /// Reads a configuration.
     ///
     /// # Errors

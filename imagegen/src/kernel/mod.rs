@@ -4,4 +4,5 @@
 pub mod bring_up;
 pub mod config;
 pub mod doctor;
+pub mod load;
 pub mod needs;

@@ -9,6 +9,9 @@ use crate::board::{Board, FileSystem};
 use asks::holds;
 use table::TABLE;
 
+/// The option that names vfat's code page, of every kernel with vfat.
+const CODE_PAGE: &str = "FAT_DEFAULT_CODEPAGE";
+
 /// How much a board needs an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -47,7 +50,8 @@ pub fn needs(board: &Board, config: Option<&Config>) -> Vec<Need> {
     let release = config.and_then(Config::release);
     let mut needs: Vec<Need> =
         TABLE.iter().filter(|row| (row.when)(board)).filter_map(|row| row.need(release)).collect();
-    if holds(board, FileSystem::Vfat) {
+    // A configuration without these texts is of a kernel without vfat.
+    if holds(board, FileSystem::Vfat) && config.is_none_or(|config| config.text(CODE_PAGE).is_some()) {
         needs.extend(character_sets(config));
     }
     let drivers = board.hardware.iter().flat_map(|hardware| &hardware.drivers);
@@ -68,7 +72,7 @@ pub fn needs(board: &Board, config: Option<&Config>) -> Vec<Need> {
 /// contain what the option says is nobody's default.
 fn character_sets(config: Option<&Config>) -> [Need; 2] {
     let text = |option, default| config.and_then(|config| config.text(option)).unwrap_or(default).to_owned();
-    let page = text("FAT_DEFAULT_CODEPAGE", "437");
+    let page = text(CODE_PAGE, "437");
     let names = text("FAT_DEFAULT_IOCHARSET", "iso8859-1");
     let need = |option: String, module: String, why: &str| Need {
         choices: vec![Choice { option, module: Some(module), kconfig: Some("fs/nls/Kconfig"), since: None }],

@@ -13,7 +13,7 @@ pub struct Folder {
 /// What a folder has under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// These modules: one, or several behind an alias.
+    /// These modules: one, or several behind an alias, first the one that the alias is resolved to if it is.
     Modules(Vec<String>),
     /// Something built into the kernel.
     BuiltIn,
@@ -43,7 +43,7 @@ impl Folder {
     /// What is there under a name or alias.
     pub fn find(&self, name: &str) -> Found {
         match self.index.meaning(&normalised(name)) {
-            Meaning::Module(name) => Found::Modules(vec![name]),
+            Meaning::Module(chosen) => Found::Modules(self.index.behind(&normalised(name), chosen)),
             Meaning::BuiltIn => Found::BuiltIn,
             Meaning::Ambiguous(names) => Found::Modules(names),
             Meaning::Unknown => Found::Nothing,

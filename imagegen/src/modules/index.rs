@@ -159,6 +159,13 @@ impl Index {
         }
     }
 
+    /// The modules behind a normalised name: `chosen`, for which it stands, and the others of which it is an alias too.
+    pub(super) fn behind(&self, name: &str, chosen: String) -> Vec<String> {
+        let others = self.aliases.get(name).into_iter().flatten().filter(|other| **other != chosen && name != chosen);
+        let others = others.filter(|other| self.modules.contains_key(*other)).cloned();
+        std::iter::once(chosen.clone()).chain(others).collect()
+    }
+
     /// Every name a module can be asked for, for suggestions.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.modules.keys().chain(&self.built_in).map(String::as_str)

@@ -215,7 +215,9 @@ fn load(index: &Index, name: String, parameters: &mut BTreeMap<String, String>, 
     let bytes = file::read(&entry.file)?;
     let info = file::info(&bytes).map_err(wrong)?;
     if info.kernel != index.version {
-        return Err(wrong(format!("for kernel {:?}, expected {:?}", info.kernel, index.version)));
+        let what = format!("{}: for kernel {:?}, expected {:?}", entry.file.display(), info.kernel, index.version);
+        let hint = "the folder of modules has its kernel's version for a name: is this the board's kernel, in a folder of that name?";
+        return Err(Error::bad_input(what, hint));
     }
     let bytes =
         if strip { strip::without_debug(file::unsigned(&bytes).unwrap_or(&bytes)).map_err(wrong)? } else { bytes };

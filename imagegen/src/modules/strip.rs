@@ -72,6 +72,8 @@ pub(super) fn without_debug(module: &[u8]) -> Result<Vec<u8>, String> {
 fn rewrite(module: &[u8], layout: &Layout, dropped: &[usize]) -> Option<Vec<u8>> {
     let start = layout.get(module, layout.e_shoff)?;
     let count = number(module, layout.e_shnum, 2)?;
+    // More sections than this field can count are counted elsewhere: no module has so many.
+    dropped.iter().all(|index| *index < count).then_some(())?;
     let headers = module.get(start..start.checked_add(count.checked_mul(layout.section)?)?)?;
     let mut output = module.get(..layout.header)?.to_vec();
     let mut table = Vec::with_capacity(headers.len());

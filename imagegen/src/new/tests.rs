@@ -70,6 +70,28 @@ fn a_parent_with_a_slot_is_enough() {
 }
 
 #[test]
+fn what_is_asked_of_a_parents_board_brings_its_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let parent = board::load("qemu-arm64").unwrap().modules.load;
+    let made = |name: &str, change: &dyn Fn(&mut Given)| {
+        let mut given = named(name);
+        given.draft.inherit = Some("qemu-arm64".into());
+        change(&mut given);
+        run(&folder.path().join(format!("{name}.toml")), given, false, None).unwrap().modules.load
+    };
+    let with = |more: &[&str]| [&parent[..], &more.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()].concat();
+    let verity = |given: &mut Given| given.draft.verity = Some("root-hash".into());
+    assert_eq!(made("verity", &verity), with(&["dm_mod", "dm_verity", "sha256"]));
+    assert_eq!(made("initramfs", &|given| given.source = Some("initramfs".into())), with(&["loop"]));
+    assert_eq!(made("named", &|given| given.draft.verity = Some("none".into())), parent);
+    let own = |given: &mut Given| {
+        verity(given);
+        given.draft.modules = Some(vec!["erofs".into()]);
+    };
+    assert_eq!(made("own", &own), ["erofs"]);
+}
+
+#[test]
 fn without_anybody_to_ask_all_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kit.toml");

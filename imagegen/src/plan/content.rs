@@ -81,8 +81,12 @@ fn components(path: &[u8]) -> Vec<Vec<u8>> {
 /// # Errors
 /// Bad input, naming the file that is missing or wrong.
 pub(super) fn next_init(tree: &Tree, path: &str, architecture: Architecture) -> Result<String> {
-    let refused = |reason| {
-        let hint = "the target would find no next init: correct next-init in the board file, or the content";
+    let refused = |reason: elf::Refusal| {
+        let hint = if reason.is_foreign {
+            format!("the content is another processor's: give one for {architecture}, or a board with its architecture")
+        } else {
+            "the target would find no next init: correct next-init in the board file, or the content".to_owned()
+        };
         Error::bad_input(format!("next init {path}: {reason}"), hint)
     };
     let real = check_program(tree, path.as_bytes(), architecture, 0).map_err(refused)?;
@@ -95,26 +99,26 @@ fn check_program(
     path: &[u8],
     architecture: Architecture,
     depth: usize,
-) -> std::result::Result<Vec<u8>, String> {
+) -> std::result::Result<Vec<u8>, elf::Refusal> {
     let (real, node) = follow(tree, path)?;
     let shown = String::from_utf8_lossy(&real).into_owned();
-    let NodeKind::File(content) = &node.kind else { return Err(format!("{shown} is no regular file")) };
+    let NodeKind::File(content) = &node.kind else { return Err(format!("{shown} is no regular file").into()) };
     if node.mode & 0o111 == 0 {
-        return Err(format!("{shown} is not executable (mode {:04o})", node.mode));
+        return Err(format!("{shown} is not executable (mode {:04o})", node.mode).into());
     }
     let interpreter = match script_interpreter(tree, content).map_err(|reason| format!("{shown}: {reason}"))? {
         Some(interpreter) => Some(interpreter),
         None => {
             let file = std::fs::File::open(tree.content_path(content)).map_err(|error| format!("{shown}: {error}"))?;
-            elf::interpreter(&ReadCache::new(file), architecture).map_err(|reason| format!("{shown}: {reason}"))?
+            elf::interpreter(&ReadCache::new(file), architecture).map_err(|reason| reason.of(&shown))?
         }
     };
     if let Some(interpreter) = interpreter {
         if depth >= MAX_INTERPRETERS {
-            return Err(format!("{shown}: more than {MAX_INTERPRETERS} interpreters in a row"));
+            return Err(format!("{shown}: more than {MAX_INTERPRETERS} interpreters in a row").into());
         }
         check_program(tree, &interpreter, architecture, depth + 1)
-            .map_err(|reason| format!("interpreter of {shown}: {reason}"))?;
+            .map_err(|reason| reason.of(&format!("interpreter of {shown}")))?;
     }
     Ok(real)
 }
@@ -186,7 +190,7 @@ pub(super) fn check_mount_points(tree: &Tree) -> Result<()> {
 /// # Errors
 /// Bad input, naming the module's file.
 pub(super) fn check_module(module: &ResolvedModule, architecture: Architecture) -> Result<()> {
-    let refused = |reason| {
+    let refused = |reason: elf::Refusal| {
         Error::bad_input(format!("{}: {reason}", module.source.display()), "give the modules of the board's kernel")
     };
     elf::interpreter(module.bytes.as_slice(), architecture).map(drop).map_err(refused)
@@ -203,7 +207,7 @@ pub(super) fn check_shell(path: &Path, architecture: Architecture) -> Result<u64
     };
     let file = std::fs::File::open(path).map_err(|error| refused(error.to_string()))?;
     let bytes = file.metadata().map_err(|error| refused(error.to_string()))?.len();
-    match elf::interpreter(&ReadCache::new(file), architecture).map_err(refused)? {
+    match elf::interpreter(&ReadCache::new(file), architecture).map_err(|reason| refused(reason.text))? {
         None => Ok(bytes),
         Some(interpreter) => Err(refused(format!("not static: wants {}", String::from_utf8_lossy(&interpreter)))),
     }

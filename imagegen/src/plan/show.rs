@@ -6,6 +6,11 @@ use bootstrap::Step;
 use bootstrap::plan::{Free, Handover, Mode};
 use std::fmt::{Display, Formatter, Result};
 
+/// How the words for a slot end that takes any image with a signature.
+pub const ANY_SIGNED: &str = ", any signed image";
+/// In the words for a slot that holds the rescue image.
+pub const RESCUE: &str = "rescue image, ";
+
 impl Display for ResolvedPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(f, "board    {} ({})", self.board, self.architecture)?;
@@ -118,7 +123,7 @@ impl ResolvedPlan {
     fn slot(&self, slot: &Slot) -> String {
         let mut text = format!("{}: ", slot.name);
         if slot.image == ImageName::Rescue {
-            text += "rescue image, ";
+            text += RESCUE;
         }
         text += &match &slot.source {
             Source::Initramfs => format!("{} in the initramfs", super::IMAGE_PATH),
@@ -135,7 +140,7 @@ impl ResolvedPlan {
         };
         let method = if self.verity.covers(&slot.source) { self.verity.method } else { Method::None };
         text += match (method, slot.pin) {
-            (Method::Signature { .. }, _) => ", any signed image",
+            (Method::Signature { .. }, _) => ANY_SIGNED,
             (_, true) => ", exactly this image",
             (_, false) => ", any image",
         };

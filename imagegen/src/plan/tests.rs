@@ -141,7 +141,7 @@ fn next_init_must_start() {
     file(&mut tree, "/init", b"hello", 0o755);
     assert_eq!(refused(&tree), "next init /init: /init: neither a script nor an ELF program");
     file(&mut tree, "/init", &elf(62, None), 0o755);
-    assert_eq!(refused(&tree), "next init /init: /init: for ELF machine 62, expected 183 (aarch64)");
+    assert_eq!(refused(&tree), "next init /init: /init: for x86_64, expected aarch64");
     file(&mut tree, "/init", b"\x7fELF\x01\x01\x01", 0o755);
     assert!(refused(&tree).starts_with("next init /init: /init: "), "{}", refused(&tree));
     file(&mut tree, "/init", &elf(183, Some("/lib/ld.so")), 0o755);
@@ -184,7 +184,7 @@ fn modules_and_shell_must_be_for_the_board() {
     let mut tree = empty();
     file(&mut tree, "/init", &elf(183, None), 0o755);
     let error = resolve(&board(), &tree, None, vec![module("m", elf(62, None))]).unwrap_err();
-    assert_eq!(error.what, "/x/m.ko: for ELF machine 62, expected 183 (aarch64)");
+    assert_eq!(error.what, "/x/m.ko: for x86_64, expected aarch64");
     let shell = tree.spool.path().join("shell");
     std::fs::write(&shell, elf(183, Some("/lib/ld.so"))).unwrap();
     let with_shell = Board { failure: Failure::Shell(shell.clone()), ..board() };

@@ -32,7 +32,7 @@ fn a_profile_that_is_none_is_refused_with_its_name() {
     assert_eq!(Profile::read(&path).unwrap(), good);
     let text = std::fs::read_to_string(&path).unwrap();
     for (from, to, cause) in [
-        ("\"format\": 1", "\"format\": 9", "format 9"),
+        ("\"format\": 1", "\"format\": 9", "a newer format, 9"),
         ("\"boots\"", "\"boats\"", "unknown field `boats`"),
         ("/a", "a", "path or pages that no file has"),
         ("      1\n", "      0\n", "path or pages that no file has"),
@@ -43,7 +43,7 @@ fn a_profile_that_is_none_is_refused_with_its_name() {
         let error = Profile::read(&path).unwrap_err();
         assert!(error.what.starts_with(path.to_str().unwrap()) && error.what.contains(cause), "{error}");
     }
-    assert!(Profile::read(folder.path()).unwrap_err().what.contains("not a file"));
+    assert!(Profile::read(folder.path()).unwrap_err().what.contains("is a folder"));
 }
 
 #[test]

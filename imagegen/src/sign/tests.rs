@@ -145,12 +145,30 @@ fn a_folder_is_signed_with_every_copy_on_its_disk() {
         manifest.note_file(&folder, name).unwrap();
     }
     manifest.write(&folder).unwrap();
+    let slot = format!("a: partition PARTLABEL=a{}", crate::plan::ANY_SIGNED);
+    let (plain, to) = (verify::Options::default(), files.path().join("to"));
+    for (lines, is_refused) in [
+        (vec![slot.clone()], true),
+        (vec!["a: partition PARTLABEL=a, exactly this image".to_owned()], false),
+        (vec![slot.replace("a: ", "a: rescue image, ")], false),
+    ] {
+        manifest.plan = lines;
+        manifest.write(&folder).unwrap();
+        let refused = [check_is_signed(&folder, &manifest), verify::run(&folder, &plain, &mut Vec::new())];
+        for result in refused.into_iter().chain([crate::install::run(&folder, &to, false).map(drop)]) {
+            let text = result.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(text.contains("nobody signed it") && text.contains("imagegen sign"), is_refused, "{text}");
+        }
+    }
+    manifest.plan = vec![slot];
+    manifest.write(&folder).unwrap();
     let before = fs::read(folder.join(manifest::DISK)).unwrap();
 
     let signed = run(&folder, &signer).unwrap();
 
     verified(&folder, &signer).unwrap();
     assert_eq!(verify::check_folder(&folder).unwrap(), 3);
+    crate::install::run(&folder, &to, false).unwrap();
     let disk = fs::read(folder.join(manifest::DISK)).unwrap();
     let found = disk::list(&folder.join(manifest::DISK)).unwrap();
     for (partition, is_signed) in found.iter().zip([true, false, true]) {

@@ -7,7 +7,7 @@ use bootstrap::plan::{self, Device, Handover, Image, List, Slot, Source, Wanted}
 use imagegen::disk::Partition;
 use tests::boot::Outcome;
 use tests::cpio::Entry;
-use tests::image::{Identity, PARTNAME, PLAN, Place, make};
+use tests::image::{Identity, PARTNAME, PLAN, Place, Spec, make};
 use tests::{Result, content, equal};
 
 /// Partition of the bad image, and file of it.
@@ -100,7 +100,11 @@ impl Bad {
 
 /// A scene with a bad slot `a` and a good slot `b`; `both` makes the second the same bad one.
 fn scene(on: &On, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
-    let mut spec = on.spec();
+    scene_of(on, on.spec(), bad, both, expected)
+}
+
+/// The same of this spec.
+fn scene_of(on: &On, mut spec: Spec, bad: Bad, both: bool, expected: Expected) -> Result<Scene> {
     spec.extras = vec!["/etc/allowed".into()];
     spec.handover = bad.handover();
     let mut parts = make(&on.kernel, &content::guest(&on.kernel)?, &spec)?;
@@ -189,10 +193,18 @@ pub fn named(on: &On) -> Result<Scene> {
     Ok(scene(on, Bad::NoInit, false, Expected::Boots)?.with(b"guest=reread initoverlayfs.slot=b").and(check))
 }
 
-/// The bootloader names one that is not there: the plan's order counts.
-pub fn named_unknown(on: &On) -> Result<Scene> {
-    let check = |outcome: &Outcome| booted(outcome, 1, Handover::Kernel, &[(SwitchRoot, 0, 2)]);
-    Ok(scene(on, Bad::NoInit, false, Expected::Boots)?.with(b"guest=reread initoverlayfs.slot=\"c d\"").and(check))
+/// The bootloader names one that is not there: the plan's order counts, and the full program says so.
+pub fn named_unknown(on: &On, full: bool) -> Result<Scene> {
+    let check = move |outcome: &Outcome| {
+        let said = outcome.console.contains("initoverlayfs: no slot c d in the plan");
+        // Some kernels have the full program in any case.
+        equal("the unknown slot is said", &(said || !full), &true)?;
+        booted(outcome, 1, Handover::Kernel, &[(SwitchRoot, 0, 2)])
+    };
+    let spec = Spec { full, ..on.spec() };
+    Ok(scene_of(on, spec, Bad::NoInit, false, Expected::Boots)?
+        .with(b"guest=reread initoverlayfs.slot=\"c d\"")
+        .and(check))
 }
 
 /// Execve refuses the first's next init after the switch, where there is no way back: the policy follows.

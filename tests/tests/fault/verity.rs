@@ -17,6 +17,7 @@ use tests::{Result, content, equal};
 const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 const EBADMSG: u32 = 74;
+const ENOKEY: u32 = 126;
 const EKEYEXPIRED: u32 = 127;
 const EKEYREJECTED: u32 = 129;
 /// The version of every image here.
@@ -305,7 +306,7 @@ pub fn trusted_signature(on: &On) -> Result<Scene> {
 pub fn untrusted_signature(on: &On, signer: Signer) -> Result<Scene> {
     let made = signed(on, signer, 0)?;
     let expected = match signer {
-        Signer::Nobody => refused(Verity, "cannot hand over the signature", EINVAL),
+        Signer::Nobody => refused(Verity, "nobody signed the image", ENOKEY),
         _ => refused(Verity, "cannot set up dm-verity", 126),
     };
     Ok(Scene::new(on, made.parts, expected))

@@ -4,6 +4,7 @@ use crate::program::device::{EVENT_BYTES, name_of};
 use crate::program::early::read_file;
 use crate::program::kmsg::say;
 use crate::program::text::{Text, c_path, text};
+use bootstrap::plan::Plan;
 use bootstrap::uevent;
 use core::mem::MaybeUninit;
 use log::Level;
@@ -50,6 +51,14 @@ fn say_file_systems() {
         line.put(name);
     }
     say(Level::Info, line);
+}
+
+/// Says that the command line names a slot that the plan does not have: its own order holds.
+#[inline(never)]
+pub fn say_if_unknown(plan: &Plan<'_>, name: &str) {
+    if !plan.slots.into_iter().any(|slot| slot.name == name) {
+        say(Level::Warn, text!["no slot ", name, " in the plan"]);
+    }
 }
 
 /// Leaves a line where the next boot finds it, on boards with a pstore (`CONFIG_PSTORE_PMSG`).

@@ -91,6 +91,9 @@ fn signed(table: &mut Table, options: &str, words: u8, name: &Name, disk: &Owned
     check(Step::Verity, "cannot read the trailer", read_at(disk, &mut block, image.bytes))?;
     let trailer = trailer::open(&block);
     let trailer = trailer.map_err(|error| refuse(Step::Verity, "trailer is invalid", error.name(), Errno::BADMSG))?;
+    if trailer.signature.is_empty() {
+        return Err(refuse(Step::Verity, "nobody signed the image", "", Errno::NOKEY));
+    }
     // The kernel takes a table without a signature where it has none to check.
     check(Step::Verity, "cannot hand over the signature", sys::call::add_key(KEY, trailer.signature))?;
     add(table, "1 @ @ 4096 4096 ", name);
