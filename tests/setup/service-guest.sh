@@ -12,10 +12,10 @@ ln -s /proc/self/fd /dev/fd
 mkdir -p /mnt
 mount -t ext4 /dev/vdb /mnt
 trap 'echo "service-guest: failed"; sync; echo o > /proc/sysrq-trigger; while :; do sleep 60; done' EXIT
-release=$(cat /mnt/release)
 ldconfig
-rm -rf /usr/lib/modules
-ln -s /mnt/modules /usr/lib/modules
+mkdir -p /usr/lib/modules
+mount --bind /mnt/modules /usr/lib/modules
+release=$(ls /usr/lib/modules)
 
 # All that LVM on LUKS needs, and of the drivers only this machine's: not hostonly, because this is not the host.
 dracut="dracut --force --no-hostonly --no-hostonly-cmdline --no-compress --kver $release --add lvm --add crypt --add systemd-cryptsetup"

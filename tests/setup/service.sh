@@ -51,63 +51,63 @@ if [ ! -e "$packages/.complete" ]; then
 fi
 
 part=$folder.part
-rm -rf "$part" && mkdir -p "$part/tree" "$part/disk"
-for package in "$packages"/base-files_*.deb "$packages"/*.deb; do
-    dpkg-deb -x "$package" "$part/tree" || fail "cannot unpack $package" "remove $packages to fetch the packages again"
+rm -rf "$part" && mkdir -p "$part/tree" "$part/root" "$part/disk/modules"
+unpack() { dpkg-deb -x "$1" "$2" || fail "cannot unpack $1" "remove $packages to fetch the packages again"; }
+# For dracut everything, and for the root file system systemd and what it is linked with. What maintainer scripts would have
+# made is made here, as far as they need it.
+for package in "$packages"/base-files_*.deb "$packages"/*.deb; do unpack "$package" "$part/tree"; done
+for name in base-files busybox-static libacl1 libapparmor1 libattr1 libaudit1 libblkid1 libc6 libcap-ng0 libcap2 libcrypt1 libgcc-s1 \
+    libkmod2 liblz4-1 liblzma5 libmount1 libpam0g libpcre2-8-0 libseccomp2 libselinux1 libsmartcols1 libssl3t64 libsystemd-shared \
+    libsystemd0 libtinfo6 libudev1 libuuid1 libzstd1 mount systemd systemd-sysv util-linux; do
+    unpack "$(echo "$packages/${name}"_*.deb)" "$part/root"
 done
-tree=$part/tree
-cp "$tree/usr/bin/busybox" "$part/busybox"
-# What maintainer scripts would have made of what dracut and systemd need.
-cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
-cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
-ln -sf mawk "$tree/usr/bin/awk"
-echo 0123456789abcdef0123456789abcdef > "$tree/etc/machine-id"
-echo service > "$tree/etc/hostname"
-rm -rf "$tree/usr/share/doc" "$tree/usr/share/man" "$tree/usr/share/locale" "$tree/usr/share/i18n"
-# The mark of the root file system's own systemd.
-cat > "$tree/etc/systemd/system/mark.service" << 'UNIT'
+for tree in "$part/tree" "$part/root"; do
+    cp "$part/tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+    cp "$part/tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+    echo 0123456789abcdef0123456789abcdef > "$tree/etc/machine-id"
+done
+cp "$part/tree/usr/bin/busybox" "$part/busybox"
+ln -sf mawk "$part/tree/usr/bin/awk"
+cp -r "$module" "$part/tree/usr/lib/dracut/modules.d/"
+install -m 755 "$setup/service-guest.sh" "$part/tree/service-guest.sh"
+cp -r "$modules" "$part/disk/modules/"
+rm -rf "$part/root/usr/share" "$part/root/usr/lib/aarch64-linux-gnu/gconv" "$part/root/usr/lib/udev/hwdb.d"
+cat > "$part/root/etc/systemd/system/mark.service" << 'UNIT'
 [Unit]
-Description=Mark that the root file system's systemd runs
+Description=Mark that the root file system's own systemd runs, and switch off
 DefaultDependencies=no
 [Service]
 Type=oneshot
 StandardOutput=tty
 TTYPath=/dev/console
-ExecStart=busybox sh -c 'echo; echo "mark: root is $(findmnt -no SOURCE,FSTYPE /)"; cat /proc/sys/kernel/random/boot_id; ls -la /run/initoverlayfs'
-ExecStart=systemctl --no-block --force --force poweroff
+ExecStart=busybox ls -l /run/initoverlayfs
+ExecStart=busybox sh -c 'echo "mark: root $$(findmnt -no SOURCE,FSTYPE /)"'
+ExecStart=systemctl --force --force poweroff
 UNIT
-cat > "$tree/etc/systemd/system/mark.target" << 'UNIT'
-[Unit]
-Description=Nothing but the mark
-DefaultDependencies=no
-Requires=mark.service
-AllowIsolate=yes
-UNIT
-ln -sf mark.target "$tree/etc/systemd/system/default.target"
-# The root file system needs no dracut, and no modules beyond those that are loaded by then.
-cp -r "$module" "$tree/usr/lib/dracut/modules.d/"
-install -m 755 "$setup/service-guest.sh" "$tree/service-guest.sh"
-mkdir -p "$part/disk/modules"
-cp -r "$modules" "$part/disk/modules/"
-echo "${modules##*/}" > "$part/disk/release"
+printf '[Unit]\nDescription=Nothing but the mark\nDefaultDependencies=no\nRequires=mark.service\nAllowIsolate=yes\n' \
+    > "$part/root/etc/systemd/system/mark.target"
+ln -s mark.target "$part/root/etc/systemd/system/default.target"
 as_root=
 [ "$(id -u)" = 0 ] || as_root=fakeroot
+# Blocks of 4096 bytes: LUKS2 makes its sectors as large.
 # shellcheck disable=SC2016
-$as_root sh -e -c 'chown -R 0:0 "$1" && mknod -m 600 "$1/dev/console" c 5 1 && mkfs.ext4 -q -F -L root -d "$1" "$2" 640M &&
-    mkfs.ext4 -q -F -d "$3" "$4" 640M' sh "$tree" "$part/root.ext4" "$part/disk" "$part/disk.ext4"
-rm -rf "$tree" "$part/disk"
+$as_root sh -e -c 'chown -R 0:0 "$1/tree" "$1/root" && mknod -m 600 "$1/tree/dev/console" c 5 1 &&
+    mkfs.ext4 -q -F -d "$1/tree" "$1/tree.ext4" 768M && mkfs.ext4 -q -F -d "$1/disk" "$1/disk.ext4" 512M &&
+    mkfs.ext4 -q -F -b 4096 -L root -d "$1/root" "$1/root.ext4" 96M' sh "$part"
+rm -rf "$part/tree" "$part/root" "$part/disk"
 echo "running Debian's dracut in QEMU (some minutes, once; log $part/log)" >&2
-# Linux finds memory-mapped devices from the last to the first: the root is vda. Its own copy: what is written there is not wanted.
+# Linux finds memory-mapped devices from the last to the first: the tree is vda.
 timeout 3600 qemu-system-aarch64 -nodefaults -no-user-config -no-reboot -display none -machine virt -cpu cortex-a72 -m 2048 -smp 2 \
     -accel tcg,thread=multi \
     -kernel "$kernel" -append "console=ttyAMA0 root=/dev/vda rw init=/service-guest.sh panic=-1" -serial "file:$part/log" \
     -drive "if=none,id=out,format=raw,cache=unsafe,file=$part/disk.ext4" -device virtio-blk-device,drive=out \
-    -drive "if=none,id=root,format=raw,cache=unsafe,snapshot=on,file=$part/root.ext4" -device virtio-blk-device,drive=root ||
+    -drive "if=none,id=tree,format=raw,cache=unsafe,file=$part/tree.ext4" -device virtio-blk-device,drive=tree ||
     fail "QEMU failed" "its console is in $part/log"
 for file in content.cpio mini.cpio done; do
     debugfs -R "dump /$file $part/$file" "$part/disk.ext4" > /dev/null 2>&1 && [ -e "$part/$file" ] ||
         fail "dracut did not end" "its console is in $part/log"
 done
+rm "$part/tree.ext4"
 rm "$part/disk.ext4" "$part/done"
 mv "$part" "$folder"
 echo "$folder"
