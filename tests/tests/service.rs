@@ -74,7 +74,8 @@ struct System {
 impl System {
     fn get() -> Result<&'static Self> {
         static SYSTEM: OnceLock<std::result::Result<System, String>> = OnceLock::new();
-        Ok(SYSTEM.get_or_init(|| System::make().map_err(|error| error.to_string())).as_ref()?)
+        let made = SYSTEM.get_or_init(|| System::make().map_err(|error| error.to_string()));
+        made.as_ref().map_err(|error| error.as_str().into())
     }
 
     fn make() -> Result<Self> {
