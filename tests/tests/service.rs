@@ -170,7 +170,9 @@ impl System {
         boot.disks = vec![self.disk.clone()];
         boot.writable = true;
         boot.extra = vec!["-snapshot".into()];
-        boot.append = format!("{append} rd.shell=0 rd.emergency=poweroff fsck.mode=skip systemd.log_color=0").into();
+        boot.append =
+            format!("{append} rd.shell=0 rd.emergency=poweroff rd.retry=1200 fsck.mode=skip systemd.log_color=0")
+                .into();
         boot
     }
 
