@@ -54,9 +54,16 @@ HOOKS := kernel-install/95-initoverlayfs.install=/usr/lib/kernel/install.d/95-in
 	initramfs-tools/initoverlayfs=/etc/initramfs/post-update.d/initoverlayfs \
 	mkinitcpio/initoverlayfs=/usr/lib/initcpio/post/initoverlayfs \
 	grub/09_initoverlayfs=/etc/grub.d/09_initoverlayfs
+# Mode `service`: a module of dracut, which nobody gets who does not ask for it.
+DRACUT_MODULE := 90initoverlayfs
+DRACUT_UNITS := initoverlayfs.service initoverlayfs-switch.service initoverlayfs-switch.target
 install-hooks:
 	@install -d "$(DESTDIR)/etc/initoverlayfs"
 	@set -e; for hook in $(HOOKS); do $(INSTALL) 0755 "imagegen/distribution/$${hook%=*}" "$(DESTDIR)$${hook#*=}"; done
+	@set -e; for file in module-setup.sh $(DRACUT_UNITS); do \
+		case $$file in *.sh) mode=0755 ;; *) mode=0644 ;; esac; \
+		$(INSTALL) $$mode "imagegen/distribution/dracut/$(DRACUT_MODULE)/$$file" "$(DESTDIR)/usr/lib/dracut/modules.d/$(DRACUT_MODULE)/$$file"; \
+	done
 
 # A Debian package of both, for this machine's architecture, in target/debian.
 deb: bootstrap imagegen documents

@@ -81,6 +81,9 @@ pub enum Mode {
     Initial,
     /// The final root file system.
     Root,
+    /// An initrd, mounted by `bootstrap --service` in a larger initramfs, whose systemd switches to it.
+    #[cfg(feature = "full")]
+    Service,
 }
 
 /// Which mounts the next init finds.
@@ -215,7 +218,7 @@ pub enum Device<'a> {
     /// A label or UUID in the superblock of any file system: the device fits if one of these does.
     #[serde(borrow)]
     Superblock(List<'a, Probe<'a>>),
-    /// Kernel name of the device node below `/dev`.
+    /// Kernel name of the device node below `/dev`; in mode `service` also `mapper/NAME`, a name of device-mapper's.
     Path(&'a str),
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, ImageName, Overlay, Source};
+use crate::board::{self, Board, ImageName, Mode, Overlay, Source};
 use crate::boot::qemu::Transport;
 use crate::bootloader;
 use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
@@ -115,9 +115,13 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
         ImageName::Rescue => rescued.as_ref(),
     });
     let sealed = plan.seal(&identities.collect::<Vec<_>>())?;
-    check_budget(&board, &bootstrap, &sealed)?;
-    write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
-    manifest.note_file(folder, manifest::INITRAMFS)?;
+    if board.mode == Mode::Service {
+        write_parts(&bootstrap, &sealed, folder, &mut manifest)?;
+    } else {
+        check_budget(&board, &bootstrap, &sealed)?;
+        write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
+        manifest.note_file(folder, manifest::INITRAMFS)?;
+    }
     if board.qemu.is_some() {
         media::write_disk(&board, request, main.uuid, folder, &mut manifest)?;
     }
@@ -210,7 +214,18 @@ fn resolve_for(
 /// Whether an image of the board is read from a device, which takes time.
 fn can_read_ahead(board: &Board) -> bool {
     let is_read = |source: &Source| !matches!(source, Source::Initramfs | Source::Memory { .. });
-    board.slots.iter().any(|slot| slot.image == ImageName::Main && is_read(&slot.source))
+    board.mode != Mode::Service && board.slots.iter().any(|slot| slot.image == ImageName::Main && is_read(&slot.source))
+}
+
+/// What dracut's module takes, in place of a mini-initramfs.
+fn write_parts(bootstrap: &[u8], sealed: &[u8], folder: &Path, manifest: &mut Manifest) -> Result<()> {
+    verify::sealed(sealed)?;
+    for (name, bytes) in [(manifest::BOOTSTRAP, bootstrap), (manifest::PLAN, sealed)] {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
+        manifest.note_file(folder, name)?;
+    }
+    Ok(())
 }
 
 /// The bootstrap and the plan alone: what the budget limits.

@@ -19,6 +19,10 @@ pub const EROFS: &str = "initoverlayfs.erofs";
 pub const RESCUE: &str = "rescue.erofs";
 /// The GPT disk for QEMU.
 pub const DISK: &str = "disk.img";
+/// Mode `service`: the plan, for dracut's module.
+pub const PLAN: &str = "plan";
+/// Mode `service`: the program, for dracut's module.
+pub const BOOTSTRAP: &str = "bootstrap";
 /// The kernel, if it was given.
 pub const KERNEL: &str = "kernel";
 /// Version of the manifest's format; a reader accepts exactly its own.

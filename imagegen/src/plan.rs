@@ -91,6 +91,8 @@ pub fn resolve(
     let rescue_init = rescue_init.transpose()?;
     let seen = |tree, init: &str| content::handover(tree, init);
     let (handover, handover_reason) = match (board.handover, rescue.zip(rescue_init)) {
+        // Nothing is moved before systemd does it.
+        _ if board.mode == Mode::Service => (Handover::Kernel, "systemd hands over"),
         (Some(handover), _) => (handover, "the board says so"),
         (None, None) => seen(tree, &init),
         (None, Some((rescue, its_init))) => match (seen(tree, &init), seen(rescue, &its_init)) {
@@ -99,7 +101,7 @@ pub fn resolve(
             (seen, _) => seen,
         },
     };
-    if let Some(program) = content::stays(tree, &init).filter(|_| board.mode == Mode::Initial) {
+    if let Some(program) = content::stays(tree, &init).filter(|_| board.mode != Mode::Root) {
         log::warn!(
             "{program} of the content refuses to leave an overlay for the final root: have an initramfs with systemd, or util-linux' switch_root"
         );

@@ -12,7 +12,7 @@ trap 'rm -f "$log"' EXIT
 for tier in "$@"; do
     case $tier in
         unit) command=(cargo test --release --locked --quiet --no-fail-fast --lib --bins --test bad_input --test distribution --test package --package bootstrap --package imagegen --package tests) ;;
-        boot) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test boot --test bootloader --test collect --test doctor --test installed --test lab --test ostree --test power_cut --test profile -- --test-threads 2) ;;
+        boot) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test boot --test bootloader --test collect --test doctor --test installed --test lab --test ostree --test power_cut --test profile --test service -- --test-threads 2) ;;
         power) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test power_cut) ;;
         fault) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test fault -- --test-threads 2) ;;
         yocto)

@@ -171,6 +171,24 @@ fn the_package_is_made_twice_alike_and_has_what_make_installs() {
 }
 
 #[test]
+fn the_module_of_dracut_is_whole() {
+    let folder = |root: &Path| root.join("90initoverlayfs");
+    let (source, installed) =
+        (checkout().join("imagegen/distribution/dracut"), tree().join("usr/lib/dracut/modules.d"));
+    let names = files(&folder(&source));
+    assert_eq!(names, files(&folder(&installed)));
+    let setup = folder(&installed).join("module-setup.sh");
+    good(Command::new("bash").arg("-n").arg(&setup));
+    for name in names.iter().filter(|name| !setup.ends_with(name)) {
+        // What the module lists is what there is, and no unit starts a shell.
+        assert!(fs::read_to_string(&setup).unwrap().contains(name.to_str().unwrap()), "{}", name.display());
+        let unit = fs::read_to_string(folder(&installed).join(name)).unwrap();
+        assert!(!unit.contains("sh -c") && !unit.contains("bin/sh"), "{unit}");
+        assert_eq!(fs::metadata(folder(&installed).join(name)).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+}
+
+#[test]
 fn lintian_finds_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let package = package(folder.path(), "027");

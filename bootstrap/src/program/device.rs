@@ -6,6 +6,7 @@
 use super::clock;
 use super::early::read_file;
 use super::failure::{Failure, check, refuse};
+use super::full::service::is_mapped;
 use super::full::unit::Unit;
 use super::text::{Text, c_path, text};
 use bootstrap::Step;
@@ -135,7 +136,7 @@ fn is_wanted(wanted: &Device<'_>, name: &Name) -> bool {
 fn fits(wanted: &Device<'_>, device: &BlockDevice<'_>) -> bool {
     match wanted {
         Device::PartName(name) => device.part_name == name.as_bytes(),
-        Device::Path(path) => device.name == path.as_bytes(),
+        Device::Path(path) => device.name == path.as_bytes() || is_mapped(device, path),
         // Newer kernels say it; otherwise the partition table is read.
         Device::PartUuid { text, .. } | Device::MbrPartUuid { text, .. } if !device.part_uuid.is_empty() => {
             device.part_uuid == text.as_bytes()

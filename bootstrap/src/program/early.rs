@@ -28,6 +28,11 @@ pub fn run(buffer: &mut [MaybeUninit<u8>]) -> Result<Plan<'_>, Failure> {
     check(Step::EarlyMounts, "cannot mount sysfs", mount(c"sysfs", c"/sys", c"sysfs", plain, None))?;
     let run_flags = MountFlags::NOSUID | MountFlags::NODEV;
     check(Step::EarlyMounts, "cannot mount /run", mount(c"run", c"/run", c"tmpfs", run_flags, c"mode=0755"))?;
+    read_plan(buffer)
+}
+
+/// Reads the plan into `buffer` and checks it.
+pub fn read_plan(buffer: &mut [MaybeUninit<u8>]) -> Result<Plan<'_>, Failure> {
     let bytes = check(Step::EarlyMounts, "cannot read the plan", read_file(PLAN, buffer))?;
     plan::open(bytes).map_err(|error| refuse(Step::EarlyMounts, "plan is invalid", error.name(), Errno::BADMSG))
 }

@@ -47,6 +47,7 @@ mod folder {
 
 /// Runs one boot; called once, by `_start`.
 pub fn main(arguments: Arguments) -> ! {
+    full::service::run_if_asked(arguments);
     let mut record = Record::new(clock::now_ns());
     record.counter = clock::counter();
     // One more: only where a byte would still have room it is known that none follows.
@@ -65,6 +66,9 @@ pub fn main(arguments: Arguments) -> ! {
 /// Everything after the plan is known; returns only with the failure that no slot is left to make good.
 #[inline(never)]
 fn boot(plan: &Plan<'_>, arguments: Arguments, record: &mut Record) -> Failure {
+    if let Err(failure) = full::service::check_mode(plan) {
+        return failure;
+    }
     done(record, Step::EarlyMounts, 0, plan.board);
     if let Err(failure) = modules::load(plan.modules, record) {
         return failure;

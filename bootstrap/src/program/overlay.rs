@@ -3,7 +3,7 @@
 
 use super::failure::{Failure, check};
 use super::folder;
-use super::full::verity;
+use super::full::{service, verity};
 use super::text::c_path;
 use bootstrap::Step;
 use bootstrap::plan::Upper;
@@ -33,7 +33,7 @@ pub fn mount(upper: &Upper<'_>, has_extras: bool) -> Result<(), Failure> {
     check(Step::Overlay, "cannot make the upper directory", make_upper())?;
     check(Step::Overlay, "cannot make the work directory", make(WORK, Mode::RWXU).map(drop))?;
     let options = if has_extras { OPTIONS_WITH_EXTRAS } else { OPTIONS };
-    let overlay = rustix::mount::mount(c"overlay", folder::ROOT, c"overlay", MountFlags::empty(), options);
+    let overlay = rustix::mount::mount(c"overlay", service::root(), c"overlay", MountFlags::empty(), options);
     check(Step::Overlay, "cannot mount the overlay", overlay)
 }
 
@@ -76,7 +76,7 @@ pub fn let_go() {
 /// Takes away what a refused slot has mounted, so that the next one starts clean.
 pub fn undo() {
     // EINVAL where nothing was mounted yet.
-    let _ = unmount(folder::ROOT, UnmountFlags::DETACH);
+    let _ = unmount(service::root(), UnmountFlags::DETACH);
     let_go();
     verity::undo();
 }

@@ -32,6 +32,35 @@ pub mod help {
     pub const fn say_if_unknown(_: &Plan<'_>, _: &str) {}
 }
 
+/// No mode `service`.
+pub mod service {
+    use super::super::failure::Failure;
+    use super::super::folder;
+    use super::super::sys::start::Arguments;
+    use bootstrap::plan::Plan;
+    use bootstrap::record::Record;
+    use bootstrap::uevent::BlockDevice;
+    use core::ffi::CStr;
+
+    pub const fn run_if_asked(_: Arguments) {}
+
+    pub const fn check_mode(_: &Plan<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    pub const fn root() -> &'static CStr {
+        folder::ROOT
+    }
+
+    pub const fn is_mapped(_: &BlockDevice<'_>, _: &str) -> bool {
+        false
+    }
+
+    pub const fn end_if_it_is(_: &mut Record) {}
+
+    pub const fn leave() {}
+}
+
 /// No logical units: a plan's are left to the kernel.
 pub mod unit {
     use bootstrap::plan::Wanted;

@@ -1,7 +1,7 @@
 //! Steps switch-root and exec: the overlay becomes the root, the initramfs' memory is freed, the next init starts.
 
 use super::failure::{Failure, check, check_on, refuse};
-use super::full::ahead;
+use super::full::{ahead, service};
 use super::kmsg::say;
 use super::overlay;
 use super::sys::{self, start::Arguments};
@@ -34,7 +34,7 @@ const RECORD: &CStr = c"/run/initoverlayfs/record";
 #[inline(never)]
 pub fn check_next_init(path: &str) -> Result<(), Failure> {
     let find = || {
-        let root = open(folder::ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let root = open(service::root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let init =
             openat2(&root, &*c_path![path], OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT)?;
         rustix::fs::fstat(&init)
@@ -73,6 +73,7 @@ pub fn move_mounts(handover: Handover) -> Result<(), Failure> {
 #[inline(never)]
 pub fn run(plan: &Plan<'_>, slot: u8, image: ahead::Image, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
+    service::end_if_it_is(record);
     ahead::start(plan, image);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
@@ -80,13 +81,7 @@ pub fn run(plan: &Plan<'_>, slot: u8, image: ahead::Image, arguments: Arguments,
     }
     let before = record.events.last().map_or(record.started_ns, |event| event.ended_ns);
     record.add(Event { step: Step::Exec, item: slot, ended_ns: clock::now_ns(), errno: 0 });
-    let info = rustix::system::sysinfo();
-    #[allow(clippy::useless_conversion, reason = "32 bits wide on armv7")]
-    let free_units = u64::from(info.freeram);
-    record.free_ram_kib = free_units * u64::from(info.mem_unit) / 1024;
-    if let Err(errno) = write_record(record) {
-        say(Level::Warn, text!["record not written (errno ", errno.raw_os_error().unsigned_abs(), ")"]);
-    }
+    finish(record);
     // With the writing of the record, which the record itself cannot count.
     let spent_us = clock::now_ns().saturating_sub(before) / 1000;
     say(Level::Info, text!["exec ", spent_us, " us ", plan.next_init, " with ", record.free_ram_kib, " KiB free"]);
@@ -160,6 +155,17 @@ pub fn remove_entries(folder: BorrowedFd<'_>, depth: u32) {
             remove_entries(below.as_fd(), depth + 1);
         }
         let _ = rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR);
+    }
+}
+
+/// Completes the record and writes it.
+pub fn finish(record: &mut Record) {
+    let info = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion, reason = "32 bits wide on armv7")]
+    let free_units = u64::from(info.freeram);
+    record.free_ram_kib = free_units * u64::from(info.mem_unit) / 1024;
+    if let Err(errno) = write_record(record) {
+        say(Level::Warn, text!["record not written (errno ", errno.raw_os_error().unsigned_abs(), ")"]);
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Board {
     pub(crate) name: Option<Name>,
     /// Processor architecture.
     pub(crate) architecture: Option<Architecture>,
-    /// What the image holds: an initrd (initial, the default) or the final root.
+    /// What the image holds: an initrd (initial, the default), the final root, or an initrd that a larger initramfs mounts (service).
     pub(crate) mode: Option<Mode>,
     /// Which mounts the next init finds; auto (the default) looks at the content.
     pub(crate) handover: Option<Handover>,
@@ -99,6 +99,8 @@ pub(crate) enum Mode {
     Initial,
     /// The final root file system.
     Root,
+    /// An initrd, mounted by a service of a larger initramfs in which udev has found the storage.
+    Service,
 }
 
 /// Which mounts the next init finds.
@@ -142,7 +144,7 @@ pub(crate) struct Slot {
     pub(crate) label: Option<Label>,
     /// Device: UUID of the file system on it.
     pub(crate) uuid: Option<Uuid>,
-    /// Device: its kernel name (memory: default pmem0).
+    /// Device: its kernel name (memory: default pmem0); mode service: also /dev/mapper/NAME.
     pub(crate) path: Option<DeviceName>,
     /// Kernel name tried first; used only if it is the wanted device.
     pub(crate) hint: Option<DeviceName>,
@@ -264,7 +266,7 @@ pub(crate) struct Overlay {
     pub(crate) label: Option<Label>,
     /// Device: UUID of the file system on it.
     pub(crate) uuid: Option<Uuid>,
-    /// Device: its kernel name.
+    /// Device: its kernel name; mode service: also /dev/mapper/NAME.
     pub(crate) path: Option<DeviceName>,
     /// Kernel name tried first; used only if it is the wanted device.
     pub(crate) hint: Option<DeviceName>,

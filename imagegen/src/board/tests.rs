@@ -710,6 +710,57 @@ fn every_shipped_file_is_valid() {
 }
 
 #[test]
+fn a_service_has_no_keys_for_what_others_do() {
+    let board = |slot: &str, more: &str| {
+        format!("name = \"b\"\narchitecture = \"aarch64\"\nmode = \"service\"\n{more}[[slot]]\nname = \"a\"\n{slot}\n")
+    };
+    let lvm = "source = \"partition\"\npath = \"/dev/mapper/vg-image\"";
+    let good = good(&board(lvm, ""));
+    assert_eq!((good.mode, good.next_init.as_str()), (Mode::Service, "/init"));
+    assert_eq!(good.slots[0].source, Source::Partition(wanted(Device::Path("mapper/vg-image".into()))));
+
+    let keys = [
+        ("handover = \"kernel\"\n", "handover: not with mode = \"service\", where systemd hands over"),
+        ("next-init = \"/init\"\n", "next-init: not with mode = \"service\", where initoverlayfs-switch.service"),
+        ("modules.load = [\"erofs\"]\n", "modules: not with mode = \"service\", where dracut brings and udev loads"),
+        ("extras.allow = [\"/a\"]\n", "extras: not with mode"),
+        ("watchdog.timeout = \"30s\"\n", "watchdog: not with mode"),
+        ("failure.policy = \"halt\"\n", "failure: not with mode = \"service\", where emergency.target decides"),
+        ("initramfs.compression = \"zstd\"\n", "initramfs: not with mode"),
+        ("budget.initramfs = \"1MiB\"\n", "budget: not with mode"),
+        ("bootloader.emit = [\"extlinux\"]\n", "bootloader: not with mode"),
+        ("qemu.machine = \"virt\"\nqemu.console = \"ttyAMA0\"\n", "qemu: not with mode"),
+    ];
+    for (key, expected) in keys {
+        let found = errors(&board(lvm, key));
+        assert!(found.contains(&format!("b.toml:4: {expected}")), "{found}");
+    }
+    for (slot, expected) in [
+        (
+            "source = \"initramfs\"",
+            "slot[0].source: found \"initramfs\" with mode = \"service\", expected partition or file",
+        ),
+        ("source = \"partition\"\nlabel = \"l\"\nhint = \"/dev/mapper/a\"", "slot[0].hint: expected a kernel name"),
+    ] {
+        assert!(errors(&board(slot, "")).contains(expected), "{}", errors(&board(slot, "")));
+    }
+    let other = errors(&board(lvm, "").replace("mode = \"service\"", "mode = \"initial\""));
+    assert!(other.contains("slot[0].path: found /dev/mapper/vg-image, which nobody makes"), "{other}");
+}
+
+#[test]
+fn a_service_may_inherit_what_a_parent_says_for_others() {
+    let parent = "architecture = \"aarch64\"\n[failure]\npolicy = \"halt\"\n[budget]\ninitramfs = \"1KiB\"\n";
+    let slot = "[[slot]]\nname = \"a\"\nsource = \"partition\"\nlabel = \"l\"\n";
+    let child = format!("inherit = \"parent\"\nname = \"b\"\nmode = \"service\"\n{slot}");
+    let board = load_files(&[("b.toml", child.as_bytes()), ("parent.toml", parent.as_bytes())]).unwrap();
+    assert_eq!((board.failure, board.budget), (Failure::Reboot, Budget::default()));
+    let parent = format!("{parent}[modules]\nload = [\"erofs\"]\n");
+    let text = load_files(&[("b.toml", child.as_bytes()), ("parent.toml", parent.as_bytes())]).unwrap_err();
+    assert!(text.contains("parent.toml:6: modules: not with mode"), "{text}");
+}
+
+#[test]
 fn schema_is_current() {
     let path = shipped().join("board.schema.json");
     if std::env::var_os("UPDATE_SCHEMA").is_some() {

@@ -4,6 +4,7 @@ mod bootloader;
 mod device;
 mod disk;
 mod hardware;
+mod service;
 mod slot;
 mod trust;
 
@@ -71,6 +72,7 @@ impl Validator {
         let mode = match raw.mode {
             None | Some(raw::Mode::Initial) => Mode::Initial,
             Some(raw::Mode::Root) => Mode::Root,
+            Some(raw::Mode::Service) => Mode::Service,
         };
         let handover = match raw.handover {
             None | Some(raw::Handover::Auto) => None,
@@ -90,6 +92,7 @@ impl Validator {
         let qemu = raw.qemu.map(|qemu| self.qemu(qemu));
         let hardware = raw.hardware.map(|hardware| self.hardware(hardware));
         self.together(slots.as_deref(), overlay.as_ref(), verity, image);
+        self.service(mode, slots.as_deref().unwrap_or_default(), overlay.as_ref());
         if let (Some(qemu), Some(slots), Some(overlay)) = (&qemu, &slots, &overlay) {
             self.disk(slots, overlay, qemu.as_ref());
         }
@@ -109,10 +112,10 @@ impl Validator {
             overlay: overlay?,
             extras,
             watchdog: optional(watchdog)?,
-            failure: failure?,
+            failure: if mode == Mode::Service { Failure::Reboot } else { failure? },
             image: image?,
             initramfs: compression(raw.initramfs.compression),
-            budget: budget(raw.budget),
+            budget: if mode == Mode::Service { Budget::default() } else { budget(raw.budget) },
             bootloader,
             qemu: optional(qemu)?,
             hardware: optional(hardware)?,

@@ -1,6 +1,6 @@
 //! Finds the bootstrap for an architecture and makes sure that the kernel of that architecture can start it.
 
-use crate::board::{Architecture, Board, Overlay, Slot, Source};
+use crate::board::{Architecture, Board, Mode, Overlay, Slot, Source};
 use crate::{Error, Result, elf};
 use bootstrap::plan::FULL_MARK;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,10 @@ fn needs_full(board: &Board, reads_ahead: bool) -> bool {
         let has_unit = slot.source.device().is_some_and(|device| device.lun.is_some());
         matches!(slot.source, Source::File { .. }) || has_unit || board.verity.covers(&slot.source)
     };
-    reads_ahead || matches!(board.overlay, Overlay::Partition(_)) || board.slots.iter().any(slot)
+    board.mode == Mode::Service
+        || reads_ahead
+        || matches!(board.overlay, Overlay::Partition(_))
+        || board.slots.iter().any(slot)
 }
 
 fn find(folder: Option<&Path>, architecture: Architecture, full: bool) -> Result<PathBuf> {

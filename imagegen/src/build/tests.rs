@@ -108,6 +108,28 @@ fn the_image_lies_in_the_partition_and_in_the_initramfs() {
 }
 
 #[test]
+fn a_service_is_plan_and_program_beside_the_image() {
+    let sample = Sample::new("");
+    let board = "name = \"example\"\narchitecture = \"aarch64\"\nmode = \"service\"\n[[slot]]\nname = \"a\"\n\
+        source = \"partition\"\npath = \"/dev/mapper/vg-image\"\n";
+    fs::write(sample.out("example.toml"), board).unwrap();
+    let error = run(&sample.request, &sample.out("out")).unwrap_err();
+    assert!(error.exit_status() == 2 && error.what.contains("needs bootstrap-full-aarch64"), "{error}");
+    let mut full = elf::tests::elf(Architecture::Aarch64, elf::tests::PT_LOAD);
+    full.extend(bootstrap::plan::FULL_MARK.as_bytes());
+    fs::write(sample.out("bootstrap"), &full).unwrap();
+    let manifest = run(&sample.request, &sample.out("out")).unwrap();
+    let out = files(&sample.out("out"));
+    let names: Vec<&str> = out.keys().map(String::as_str).collect();
+    assert_eq!(names, ["bootstrap", "initoverlayfs.erofs", "kernel", "manifest.json", "plan"]);
+    assert!(manifest.outputs.keys().all(|name| names.contains(&name.as_str())) && manifest.outputs.len() == 4);
+    assert_eq!(out["bootstrap"], full);
+    let plan = bootstrap::plan::open(&out["plan"]).unwrap();
+    assert_eq!((plan.mode, plan.handover), (bootstrap::plan::Mode::Service, bootstrap::plan::Handover::Kernel));
+    assert!(manifest.plan.iter().any(|line| line.contains("left to initoverlayfs-switch.service")), "{manifest:?}");
+}
+
+#[test]
 fn each_slot_gets_the_image_it_holds() {
     let mut sample = Sample::new("");
     let board = BOARD.replace("source = \"initramfs\"", "source = \"initramfs\"\nimage = \"rescue\"");

@@ -33,15 +33,23 @@ pub fn initramfs(archive: &Initramfs, path: &Path, spool_parent: &Path) -> Resul
     plan(&tree)
 }
 
-/// Opens the plan as the target will, and seals it again: the same bytes must come out.
+/// Checks the plan in the archive.
 fn plan(tree: &Tree) -> Result<()> {
     let path = bootstrap::plan::PATH;
     let Some(Node { kind: NodeKind::File(content), .. }) = tree.node(path) else {
         return Err(differs(path, "is missing"));
     };
     let file = tree.content_path(content);
-    let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
-    let plan = bootstrap::plan::open(&bytes).map_err(|error| differs(path, &error.to_string()))?;
+    sealed(&std::fs::read(&file).map_err(Error::io("read", &file))?)
+}
+
+/// Opens a sealed plan as the target will, and seals it again: the same bytes must come out.
+///
+/// # Errors
+/// Failed work if it does not.
+pub fn sealed(bytes: &[u8]) -> Result<()> {
+    let path = bootstrap::plan::PATH;
+    let plan = bootstrap::plan::open(bytes).map_err(|error| differs(path, &error.to_string()))?;
     let mut buffer = vec![0; bootstrap::plan::MAX_BYTES];
     let again = bootstrap::plan::seal(&plan, &mut buffer).map_err(|error| differs(path, &error.to_string()))?;
     if again == bytes { Ok(()) } else { Err(differs(path, "does not decode to what was encoded")) }

@@ -11,7 +11,7 @@ mod room;
 mod system;
 
 use super::StagedFile;
-use crate::board::{self, Board, FilePath, ImageName, Source};
+use crate::board::{self, Board, FilePath, ImageName, Mode, Source};
 use crate::build::{self, BUILD_DIGITS, Names, program};
 use crate::copy::copy;
 use crate::manifest::{self, Manifest};
@@ -68,6 +68,10 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let initramfs = system.initramfs(request.initramfs.as_deref())?;
     let modules = system.modules()?;
     let mut board = board::load(&board_path.to_string_lossy())?;
+    if board.mode == Mode::Service {
+        let what = format!("board {}: mode service has no mini-initramfs to install", board.name);
+        return Err(Error::bad_input(what, "imagegen build, then dracut --add initoverlayfs"));
+    }
     let id = identity(&board, &initramfs, request, &modules)?;
     board.fill(&|| Ok(system.release.clone()), &|| id.clone())?;
     let job = Job { system: &system, targets: targets(&system, &board, &boot_folder)?, id, boot: boot_folder };

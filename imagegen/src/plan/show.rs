@@ -17,6 +17,7 @@ impl Display for ResolvedPlan {
         let mode = match self.mode {
             Mode::Initial => "initial: the image holds an initrd",
             Mode::Root => "root: the image is the final root",
+            Mode::Service => "service: the image holds an initrd, mounted at /initoverlayfs by a larger initramfs",
         };
         writeln!(f, "mode     {mode}")?;
         let bytes: usize = self.modules.iter().map(|module| module.bytes.len()).sum();
@@ -45,6 +46,7 @@ impl Display for ResolvedPlan {
             Failure::Shell(path) => format!("shell {}", path.display()),
         };
         match &self.watchdog {
+            _ if self.mode == Mode::Service => return writeln!(f, "failure  next slot, then emergency.target"),
             Some(Watchdog { device, timeout_s }) => writeln!(f, "watchdog /dev/{device}, {timeout_s} s, handed over")?,
             None => writeln!(f, "watchdog left to the kernel")?,
         }
@@ -55,6 +57,11 @@ impl Display for ResolvedPlan {
 impl ResolvedPlan {
     /// What a step does in this plan.
     fn step(&self, step: Step) -> String {
+        if self.mode == Mode::Service
+            && let Some(text) = not_ours(step)
+        {
+            return text.to_owned();
+        }
         match step {
             Step::EarlyMounts => "/dev, /proc, /sys, /run".to_owned(),
             Step::Modules if self.modules.is_empty() => "none: everything is built in".to_owned(),
@@ -145,6 +152,15 @@ impl ResolvedPlan {
             (_, false) => ", any image",
         };
         text
+    }
+}
+
+/// What the larger initramfs does in mode `service`.
+const fn not_ours(step: Step) -> Option<&'static str> {
+    match step {
+        Step::EarlyMounts | Step::Modules => Some("done by the larger initramfs"),
+        Step::SwitchRoot => Some("left to initoverlayfs-switch.service"),
+        Step::Extras | Step::Device | Step::Verity | Step::Mount | Step::Overlay | Step::Exec => None,
     }
 }
 

@@ -3,5 +3,6 @@
 pub mod ahead;
 pub mod help;
 pub mod holder;
+pub mod service;
 pub mod unit;
 pub mod verity;

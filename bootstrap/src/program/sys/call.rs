@@ -170,6 +170,15 @@ pub fn in_child(work: impl FnOnce()) {
     }
 }
 
+/// Ends this process.
+#[cfg(feature = "full")]
+pub fn exit(status: u8) -> ! {
+    loop {
+        // SAFETY: takes a number and does not return.
+        unsafe { call(number::EXIT, [status.into(), 0, 0, 0, 0]) };
+    }
+}
+
 const MAGIC1: usize = 0xfee1_dead;
 const MAGIC2: usize = 0x2812_1969;
 

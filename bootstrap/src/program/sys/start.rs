@@ -1,9 +1,12 @@
 //! `_start`, and `execve` with what the kernel gave.
 
 use super::call;
+use crate::program::full::service;
 use crate::program::kmsg;
 use crate::program::text::{c_path, text};
 use core::arch::global_asm;
+#[cfg(feature = "full")]
+use core::ffi::CStr;
 use core::ffi::c_char;
 use log::Level;
 use rustix::io::Errno;
@@ -26,6 +29,18 @@ global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp
 pub struct Arguments {
     argv: *mut *const c_char,
     envp: *const *const c_char,
+}
+
+#[cfg(feature = "full")]
+impl Arguments {
+    /// Whether there is one argument, and it is `word`.
+    pub fn is_only(self, word: &CStr) -> bool {
+        // SAFETY: argv ends with NULL, behind which nothing is read; what lies before are strings.
+        unsafe {
+            let is_there = |index: usize| !(*self.argv.add(index)).is_null();
+            is_there(0) && is_there(1) && !is_there(2) && CStr::from_ptr(*self.argv.add(1)) == word
+        }
+    }
 }
 
 extern "C" fn begin(stack: *mut usize) -> ! {
@@ -61,6 +76,7 @@ pub fn execute_alone(path: &str) -> Errno {
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     kmsg::say(Level::Error, text!["internal error"]);
+    service::leave();
     call::restart(c"initoverlayfs-internal");
     call::wait_forever()
 }
