@@ -64,6 +64,16 @@ fn make_upper() -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Leaves what the overlay is made of mounted in the overlay alone, which has mounts of its own of it (`clone_private_mount()`,
+/// fs/overlayfs/super.c, Linux 6.12): whoever leaves the overlay for the final root frees image, holder and what was written. In the
+/// covered rootfs nobody could unmount them any more.
+pub fn hide_layers() {
+    for mounted in [folder::UPPER, folder::IMAGE, folder::HOLDER] {
+        // EINVAL where there is none. What stays costs memory.
+        let _ = unmount(mounted, UnmountFlags::DETACH);
+    }
+}
+
 /// Takes away what a refused slot has mounted, so that the next one starts clean.
 pub fn undo() {
     for mounted in [folder::ROOT, folder::UPPER, folder::IMAGE] {

@@ -5,7 +5,7 @@ use super::full::ahead;
 use super::kmsg::say;
 use super::sys::{self, start::Arguments};
 use super::text::{c_path, text};
-use super::{clock, done, folder};
+use super::{clock, done, folder, overlay};
 use bootstrap::Step;
 use bootstrap::plan::{Free, Handover, Plan};
 use bootstrap::record::{self, Event, Record};
@@ -97,6 +97,7 @@ pub fn run(plan: &Plan<'_>, slot: u8, arguments: Arguments, record: &mut Record)
 fn switch_root(plan: &Plan<'_>, slot: u8, record: &mut Record) -> Result<(), Failure> {
     let old_root = open(c"/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let old_root = check(Step::SwitchRoot, "cannot open the old root", old_root)?;
+    overlay::hide_layers();
     // pivot_root(2) works on a rootfs only from Linux 7.0; moving the mount over / works on all.
     let switch = || {
         rustix::process::chdir(folder::ROOT)?;

@@ -33,7 +33,7 @@ pub fn want_metadata(image: &OwnedFd) {
     want(image, 0, METADATA_BYTES.load(Ordering::Relaxed).into());
 }
 
-/// Starts reading contents of the image that is mounted. Before the switch: the child keeps the root that it was born with.
+/// Starts reading contents of the image that is mounted. Before the switch: the child keeps the folder that was opened.
 #[inline(never)]
 pub fn start(plan: &Plan<'_>) {
     if plan.ahead.is_none() {
@@ -42,18 +42,19 @@ pub fn start(plan: &Plan<'_>) {
     let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
     // What cannot be read ahead is read later.
     let Ok(list) = read_file(LIST, &mut buffer) else { return };
-    in_child(|| read(list));
+    // Here, because the switch unmounts it.
+    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
+    in_child(|| read(&root, list));
 }
 
-fn read(list: &[u8]) {
+fn read(root: &OwnedFd, list: &[u8]) {
     let _ = rustix::process::setpriority_process(None, NICE);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
     let mut file = None;
     for piece in plan::pieces(list) {
         if !piece.path.is_empty() {
             // Relative to the image, whatever lies over it.
-            file = openat(&root, &*c_path![".", piece.path], flags, Mode::empty()).ok();
+            file = openat(root, &*c_path![".", piece.path], flags, Mode::empty()).ok();
         }
         if let Some(file) = &file {
             want(file, u64::from(piece.page) * AHEAD_PAGE, u64::from(piece.pages) * AHEAD_PAGE);

@@ -155,6 +155,15 @@ fn errno(result: isize) -> Errno {
     Errno::from_raw_os_error(i32::try_from(-result).unwrap_or(0))
 }
 
+/// Ends the program.
+#[allow(dead_code, reason = "run-init's: PID 1 never does")]
+pub fn exit(status: u8) -> ! {
+    loop {
+        // SAFETY: takes no pointer.
+        unsafe { call(number::EXIT, [status.into(), 0, 0, 0, 0]) };
+    }
+}
+
 /// Runs `work` in a child process beside the caller. If there is no room for one, it is done here.
 pub fn in_child(work: impl FnOnce()) {
     const SIGCHLD: usize = 17;

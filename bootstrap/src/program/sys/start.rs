@@ -4,7 +4,7 @@ use super::call;
 use crate::program::kmsg;
 use crate::program::text::{c_path, text};
 use core::arch::global_asm;
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use log::Level;
 use rustix::io::Errno;
 
@@ -26,6 +26,29 @@ global_asm!(".globl _start", "_start:", "xor ebp, ebp", "mov rdi, rsp", "and rsp
 pub struct Arguments {
     argv: *mut *const c_char,
     envp: *const *const c_char,
+}
+
+/// For `run-init`, which is started with words of its own.
+#[allow(dead_code, reason = "not for PID 1")]
+impl Arguments {
+    /// The argument at `index`, if there are that many.
+    pub fn nth(self, index: usize) -> Option<&'static CStr> {
+        for at in 0..=index {
+            // SAFETY: the vector ends with NULL, behind which nothing is read.
+            if unsafe { (*self.argv.add(at)).is_null() } {
+                return None;
+            }
+        }
+        // SAFETY: what is not NULL is a string of the kernel's.
+        Some(unsafe { CStr::from_ptr((*self.argv.add(index)).cast()) })
+    }
+
+    /// Becomes the program that the argument at `index` names, with it and what follows as its own. Returns only the error.
+    pub fn execute_from(self, index: usize) -> Errno {
+        let Some(path) = self.nth(index) else { return Errno::INVAL };
+        // SAFETY: the end of a vector that ends with NULL is one itself.
+        unsafe { call::execute(path, self.argv.add(index).cast_const(), self.envp) }
+    }
 }
 
 extern "C" fn begin(stack: *mut usize) -> ! {
