@@ -15,7 +15,7 @@ for tier in "$@"; do
         boot) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test boot --test bootloader --test collect --test doctor --test installed --test lab --test ostree --test power_cut --test profile -- --test-threads 2) ;;
         power) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test power_cut) ;;
         fault) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test fault -- --test-threads 2) ;;
-        debian) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test debian -- --include-ignored --test-threads 2) ;;
+        debian) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test debian -- --test-threads 1) ;;
         yocto)
             command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test yocto --)
             if [ -n "${OECORE:-}" ] && [ -n "${BITBAKE:-}" ]; then
