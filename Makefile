@@ -1,12 +1,12 @@
 # Two commands set everything up on a fresh Debian machine: `make demo` and `make test`. Both say what they install
 # before they do it, and work offline from the second run on.
 ARCHITECTURES := aarch64 armv7 x86_64
-PROGRAMS := $(foreach program,bootstrap bootstrap-full,$(ARCHITECTURES:%=target/release/$(program)-%))
+PROGRAMS := $(foreach program,bootstrap bootstrap-full run-init,$(ARCHITECTURES:%=target/release/$(program)-%))
 export INITOVERLAYFS_CACHE ?= $(CURDIR)/.cache
 
 # What is built needs what is installed, also with make -j.
 .NOTPARALLEL:
-.PHONY: demo test unit boot yocto fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
+.PHONY: demo test unit boot debian yocto fault soak bench bench-peers fuzz bootstrap imagegen setup-test setup-demo setup-fuzz setup-bench lint clean
 .PHONY: documents install install-hooks deb
 
 setup-test setup-demo setup-fuzz setup-bench: setup-%:
@@ -98,6 +98,11 @@ soak: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_SOAK=$${FAULT_SOAK:-1000} tests/setup/run.sh fault
 
+# Debian 13 with our package, from its installation to its removal, once with initramfs-tools and once with dracut.
+debian: setup-test bootstrap imagegen
+	@tests/setup/kernels.sh > /dev/null
+	@tests/setup/run.sh debian
+
 # Every figure of the README: prints the tables, writes target/bench.json.
 bench: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
@@ -122,6 +127,7 @@ lint:
 	@# Programs without std, which no other target builds.
 	cargo clippy --quiet --locked --package bootstrap --features program --profile bootstrap --bin bootstrap-full -- -D warnings
 	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program --profile bootstrap --bin bootstrap -- -D warnings
+	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program --profile bootstrap --bin run-init -- -D warnings
 	cargo clippy --quiet --locked --package bootstrap --no-default-features --features program,planted --profile bootstrap --bin bootstrap-planted -- -D warnings
 
 clean:

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes the Debian package of what `make install PREFIX=/usr` puts into a folder, and prints its path.
 #
-#   debian.sh FOLDER OUT     FOLDER: that tree; OUT: where the package goes
+#   debian.sh FOLDER OUT [ARCHITECTURE]     FOLDER: that tree; OUT: where the package goes; ARCHITECTURE: Debian's name of the one
+#                                           imagegen was built for, by a cross compiler, if not this machine's
 #
 # dpkg-deb alone: what the package has is what `make install` installs, and nothing is left for debhelper to find out but what
 # libraries the program needs, which dpkg-shlibdeps says. The same tree and SOURCE_DATE_EPOCH give the same bytes.
@@ -21,9 +22,15 @@ trap 'rm -rf "$work"' EXIT
 cp -a "$tree" "$work/tree"
 tree=$work/tree
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/Cargo.toml")
-architecture=$(dpkg --print-architecture)
+architecture=${3:-$(dpkg --print-architecture)}
+strip=strip cross=
+if [ "$architecture" != "$(dpkg --print-architecture)" ]; then
+    triplet=$(dpkg-architecture -a "$architecture" -q DEB_HOST_GNU_TYPE 2> /dev/null)
+    export DEB_HOST_ARCH="$architecture"
+    strip=$triplet-strip cross=-l/usr/$triplet/lib
+fi
 
-strip --strip-unneeded --remove-section=.comment --remove-section=.note "$tree/usr/bin/imagegen"
+"$strip" --strip-unneeded --remove-section=.comment --remove-section=.note "$tree/usr/bin/imagegen"
 doc=$tree/usr/share/doc/initoverlayfs
 install -d "$doc"
 {
@@ -53,7 +60,9 @@ gzip -9n "$tree"/usr/share/man/man1/*.1
 
 mkdir "$tree/DEBIAN" "$work/debian"
 : > "$work/debian/control"
-libraries=$(cd "$work" && dpkg-shlibdeps -O "tree/usr/bin/imagegen" | sed -n 's/^shlibs:Depends=//p')
+# A cross compiler's libraries are in packages whose names say so.
+libraries=$(cd "$work" && dpkg-shlibdeps ${cross:+"$cross"} -O "tree/usr/bin/imagegen" |
+    sed -n -e "s/-$architecture-cross//g; s/:$architecture//g" -e 's/^shlibs:Depends=//p')
 size=$(find "$tree" -path "$tree/DEBIAN" -prune -o -type f -printf '%s\n' | awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }')
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@/$size/" -e "s/@DEPENDS@/$libraries/" \
     "$here/imagegen/distribution/debian/control" > "$tree/DEBIAN/control"

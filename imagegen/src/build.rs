@@ -12,7 +12,7 @@ use crate::boot::qemu::Transport;
 use crate::bootloader;
 use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
 use crate::manifest::{self, Machine, Manifest, Module};
-use crate::plan::{self, ResolvedPlan};
+use crate::plan::{self, Leaving, ResolvedPlan};
 use crate::profile::{Ahead, Profile};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
@@ -99,12 +99,15 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     }
     let staging = Staging::beside(out)?;
     let folder = staging.path();
-    let tree = read_input(&request.from, folder)?;
+    let mut tree = read_input(&request.from, folder)?;
     fill(&mut board, request, names, &tree)?;
-    let rescue = read_rescue(request, folder)?;
+    let mut rescue = read_rescue(request, folder)?;
     let plan = resolve_for(&board, &tree, rescue.as_ref(), profile.as_ref(), request)?;
     let mut manifest = describe(&board, &tree, &plan)?;
     manifest.rescue = rescue.as_ref().map(input_entry);
+    for (leaving, tree) in plan.leaving.iter().zip([Some(&mut tree), rescue.as_mut()]) {
+        replace(leaving, tree, &board, request)?;
+    }
     let first = plan.first.as_slice();
     let main = images::write(&board, ImageName::Main, &tree, first, folder, &mut manifest)?;
     let rescued =
@@ -143,6 +146,17 @@ fn load(request: &Request) -> Result<Board> {
     let mut board = board::load(&request.board)?;
     board.image = request.image.unwrap_or(board.image);
     Ok(board)
+}
+
+/// Puts ours in the place of what would not leave the overlay. Behind the manifest's digest of the input, which is another's.
+fn replace(leaving: &Leaving, tree: Option<&mut Tree>, board: &Board, request: &Request) -> Result<()> {
+    let Some(tree) = tree.filter(|_| !leaving.replaced.is_empty()) else { return Ok(()) };
+    let program = program::read_run_init(request.bootstrap.as_deref(), board.architecture)?;
+    for path in &leaving.replaced {
+        log::info!("{path} of the content is replaced: it would not leave an overlay for the final root");
+        tree.put_program(path, &program)?;
+    }
+    Ok(())
 }
 
 /// Fills in what the board's paths leave open: by name, else with the release of the kernel whose modules are given, and digits

@@ -4,10 +4,12 @@
 mod content;
 mod extras;
 mod known;
+mod leave;
 mod seal;
 mod show;
 
 pub use extras::Owned as LayerStep;
+pub use leave::Leaving;
 pub use seal::{Identity, Proof};
 pub use show::{ANY_SIGNED, RESCUE};
 
@@ -48,6 +50,8 @@ pub struct ResolvedPlan {
     pub next_init: String,
     /// The program behind it, symbolic links followed.
     pub next_init_target: String,
+    /// How the content leaves for its final root, and how that of the rescue image does.
+    pub leaving: [Leaving; 2],
     /// Modules to load, in order.
     pub modules: Vec<ResolvedModule>,
     /// Candidates for the image, tried in order.
@@ -101,11 +105,12 @@ pub fn resolve(
             (seen, _) => seen,
         },
     };
-    if let Some(program) = content::stays(tree, &init).filter(|_| board.mode != Mode::Root) {
-        log::warn!(
-            "{program} of the content refuses to leave an overlay for the final root: have an initramfs with systemd, or util-linux' switch_root"
-        );
-    }
+    let leaving = |tree| match board.mode {
+        Mode::Initial | Mode::Service => leave::find(tree, &board.next_init, board.architecture),
+        Mode::Root => Leaving::default(),
+    };
+    let leaving = [leaving(tree), rescue.map(leaving).unwrap_or_default()];
+    leaving.iter().for_each(Leaving::warn);
     if handover == Handover::Mounted {
         content::check_mount_points(tree)?;
         rescue.map_or(Ok(()), content::check_mount_points).map_err(in_rescue)?;
@@ -124,6 +129,7 @@ pub fn resolve(
         handover,
         handover_reason,
         next_init: board.next_init.clone(),
+        leaving,
         slots: board.slots.clone(),
         verity: board.verity,
         overlay: board.overlay.clone(),

@@ -68,7 +68,7 @@ pub struct Used {
 
 impl Profile {
     /// One of no boot yet of what a build made.
-    fn empty(manifest: Manifest) -> Self {
+    pub fn empty(manifest: Manifest) -> Self {
         if manifest.plan.iter().any(|line| line.contains(ahead::WORDS)) {
             log::warn!("the image was built with a profile: what that has read ahead is taken for used");
         }

@@ -1,5 +1,6 @@
 //! A file tree in memory with its contents on disk: what every kind of input becomes before an image is made of it.
 
+use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,21 @@ impl Tree {
     pub fn node(&self, path: impl AsRef<Path>) -> Option<&Node> {
         use std::os::unix::ffi::OsStrExt;
         self.nodes.get(path.as_ref().as_os_str().as_bytes())
+    }
+
+    /// Puts a program of root's in the place of the file or link at `path`; other links to that file keep it.
+    ///
+    /// # Errors
+    /// Failed work if it cannot be spooled.
+    pub(crate) fn put_program(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        let id = |node: &Node| if let NodeKind::File(content) = &node.kind { Some(content.id) } else { None };
+        let id = self.nodes.values().filter_map(id).max().map_or(0, |id| id + 1);
+        let content = Content { id, size: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
+        let spooled = self.content_path(&content);
+        std::fs::write(&spooled, bytes).map_err(Error::io("write", &spooled))?;
+        let node = Node { kind: NodeKind::File(content), mode: 0o755, uid: 0, gid: 0, xattrs: BTreeMap::new() };
+        self.nodes.insert(path.as_bytes().to_vec(), node);
+        Ok(())
     }
 
     /// SHA-256 over every path, its metadata, content and hard links: equal for equal trees, wherever they came from.

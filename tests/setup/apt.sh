@@ -46,7 +46,8 @@ test xfsprogs for the same
 test btrfs-progs for the same
 test,yocto mtools writes files into a vfat image
 test,yocto device-tree-compiler puts an image in memory, and a FIT's kernel arguments, into the device tree
-test,yocto gcc-aarch64-linux-gnu compiles the tuned kernel
+test,yocto gcc-aarch64-linux-gnu compiles the tuned kernel, and imagegen for an arm64 Debian
+test libc6-dev-arm64-cross for the latter
 test make for the same
 test flex for the same
 test bison for the same

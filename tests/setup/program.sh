@@ -1,14 +1,14 @@
 #!/bin/sh
-# Builds bootstrap, the tests' guest or their saboteur for one architecture: static, no libc; prints the program's path.
+# Builds bootstrap, run-init, the tests' guest or their saboteur for one architecture: static, no libc; prints the program's path.
 #
-#   program.sh bootstrap|bootstrap-full|bootstrap-planted|guest|saboteur aarch64|armv7|x86_64
+#   program.sh bootstrap|bootstrap-full|bootstrap-planted|run-init|guest|saboteur aarch64|armv7|x86_64
 #
 # With Debian's rustc-web and rust-web-src no rustup server is needed: `core` is compiled from its source. Otherwise
 # rustup's target is used. No cross gcc in either case: the linker is LLVM's.
 set -eu
 program=$1 arch=$2
 case $program in
-    bootstrap) build="--package bootstrap --no-default-features --features program" ;;
+    bootstrap | run-init) build="--package bootstrap --no-default-features --features program" ;;
     bootstrap-full) build="--package bootstrap --features program" ;;
     saboteur) build="--package guest --features program" ;;
     bootstrap-planted) build="--package bootstrap --no-default-features --features program,planted" ;;

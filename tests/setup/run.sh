@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs test tiers one after the other and ends with one line that counts them all.
 #
-#   run.sh TIER...    tiers: unit, boot, fault, power (of boot, the power cuts alone), yocto
+#   run.sh TIER...    tiers: unit, boot, fault, power (of boot, the power cuts alone), debian, yocto
 #
 # A tier that fails does not keep the next from running; the exit status says whether all passed.
 set -u
@@ -15,6 +15,7 @@ for tier in "$@"; do
         boot) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test boot --test bootloader --test collect --test doctor --test installed --test lab --test ostree --test power_cut --test profile --test service -- --test-threads 2) ;;
         power) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test power_cut) ;;
         fault) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test fault -- --test-threads 2) ;;
+        debian) command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test debian -- --test-threads 1) ;;
         yocto)
             command=(cargo test --release --locked --quiet --no-fail-fast --package tests --test yocto --)
             if [ -n "${OECORE:-}" ] && [ -n "${BITBAKE:-}" ]; then

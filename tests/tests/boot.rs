@@ -1,6 +1,8 @@
 //! Boot tier: every kernel, both places of the image, ramfs and tmpfs, both hand-overs, compared as sets with what the
 //! same kernel gives the same content as a classic initramfs.
 
+#[path = "boot/leave.rs"]
+mod leave;
 #[path = "boot/sources.rs"]
 mod sources;
 
@@ -74,7 +76,7 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
             add(format!("compressed::{format}"), Box::new(move |kernel| compressed(kernel, format)));
         }
     }
-    for (name, check) in sources::rows(kernel) {
+    for (name, check) in sources::rows(kernel).into_iter().chain(leave::rows(kernel)) {
         add(name, check);
     }
     add("extras".into(), Box::new(extras));

@@ -218,6 +218,36 @@ fn a_power_cut_at_any_step_leaves_a_pair_that_fits_and_nothing_is_forgotten() {
     assert!(cuts > 6, "{cuts} cuts");
 }
 
+/// What the original's installer gets wrong (facts.md, 10 and 13): zstd and lzop are compressed once more there instead of decompressed,
+/// what it writes is for everybody to read, and differs each time. Whatever compressed the initramfs, the image is the same.
+#[test]
+fn every_compression_becomes_the_same_image_that_only_root_reads() {
+    let system = System::new();
+    let plain = system.at("plain");
+    fs::write(&plain, initramfs("hello")).unwrap();
+    let mut images = BTreeMap::new();
+    for command in ["cat", "gzip -9", "zstd -q", "lzop", "xz --check=crc32", "lz4 -l", "bzip2", "xz --format=lzma"] {
+        let script = format!("{command} < plain");
+        let output = Command::new("sh").args(["-c", &script]).current_dir(system.tree.path()).output().unwrap();
+        good(&output);
+        system.write_boot("initrd.img", &output.stdout);
+        good(&system.install(&[]));
+        let image = system.boot(&system.image());
+        assert_eq!(inspect(&image, &["--cat", "/etc/greeting"]), b"hello", "{command}");
+        let mini = system.boot(&format!("initoverlayfs-{}.img", system.release));
+        for path in [&image, &mini] {
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o7777, 0o600, "{command}: {}", path.display());
+        }
+        images.insert(fs::read(&image).unwrap(), command);
+    }
+    assert_eq!(images.len(), 1, "{:?}", images.values());
+    // Made anew from nothing: the same bytes.
+    let first = system.in_boot();
+    good(&system.install(&["--remove"]));
+    good(&system.install(&[]));
+    assert!(system.in_boot() == first, "{:?}", system.in_boot().keys());
+}
+
 /// A new file system at /boot, in a namespace of its own: what `script` says with it.
 fn with_boot_of(system: &System, size: &str, script: &str) -> Output {
     let script = format!(

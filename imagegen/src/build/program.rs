@@ -21,33 +21,52 @@ pub fn read(given: Option<&Path>, board: &Board, reads_ahead: bool) -> Result<Ve
     let full = needs_full(board, reads_ahead);
     let path = match given {
         Some(path) if !path.is_dir() => path.to_owned(),
-        folder => find(folder, board.architecture, full)?,
+        folder => find(folder, if full { "bootstrap-full" } else { "bootstrap" }, board.architecture)?,
     };
-    let metadata = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
-    let refuse = |why: String| {
-        Error::bad_input(
-            format!("bootstrap {}: {why}", path.display()),
-            "run `make bootstrap`, or give --bootstrap FILE",
-        )
-    };
-    let foreign = |reason: elf::Refusal| {
-        let hint =
-            format!("give bootstrap-{}, or the folder it lies in: `make bootstrap` makes it", board.architecture);
-        let error = refuse(reason.text);
-        if reason.is_foreign { Error { hint, ..error } } else { error }
-    };
+    let bytes = read_static(&path, "bootstrap", board.architecture)?;
+    let mark = FULL_MARK.as_bytes();
+    if full && !bytes.windows(mark.len()).any(|window| window == mark) {
+        return Err(refused(
+            &path,
+            "bootstrap",
+            format!("the plain one; board {} needs bootstrap-full-{}", board.name, board.architecture),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The bytes of `run-init` for the architecture: from the folder `given`, or that of the file `given`, or where bootstrap is found.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_run_init(given: Option<&Path>, architecture: Architecture) -> Result<Vec<u8>> {
+    let beside = given.filter(|path| !path.is_dir()).and_then(Path::parent);
+    let folder = beside.filter(|folder| folder.join(format!("run-init-{architecture}")).is_file());
+    let path = find(folder.or(given.filter(|path| path.is_dir())), "run-init", architecture)?;
+    read_static(&path, "run-init", architecture)
+}
+
+/// The bytes of a static program for the architecture.
+fn read_static(path: &Path, name: &str, architecture: Architecture) -> Result<Vec<u8>> {
+    let refuse = |why| refused(path, name, why);
+    let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return Err(refuse("not a file of at most 16 MiB".to_owned()));
     }
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    if let Some(interpreter) = elf::interpreter(bytes.as_slice(), board.architecture).map_err(foreign)? {
-        return Err(refuse(format!("not static: wants {}", interpreter.escape_ascii())));
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let foreign = |reason: elf::Refusal| {
+        let hint = format!("give {name}-{architecture}, or the folder it lies in: `make bootstrap` makes it");
+        let error = refuse(reason.text);
+        if reason.is_foreign { Error { hint, ..error } } else { error }
+    };
+    match elf::interpreter(bytes.as_slice(), architecture).map_err(foreign)? {
+        None => Ok(bytes),
+        Some(interpreter) => Err(refuse(format!("not static: wants {}", interpreter.escape_ascii()))),
     }
-    let mark = FULL_MARK.as_bytes();
-    if full && !bytes.windows(mark.len()).any(|window| window == mark) {
-        return Err(refuse(format!("the plain one; board {} needs bootstrap-full-{}", board.name, board.architecture)));
-    }
-    Ok(bytes)
+}
+
+fn refused(path: &Path, name: &str, why: String) -> Error {
+    Error::bad_input(format!("{name} {}: {why}", path.display()), "run `make bootstrap`, or give --bootstrap FILE")
 }
 
 /// Whether the board's plan, or one that reads ahead, asks for what only the full program has (feature `full` of bootstrap).
@@ -62,8 +81,8 @@ fn needs_full(board: &Board, reads_ahead: bool) -> bool {
         || board.slots.iter().any(slot)
 }
 
-fn find(folder: Option<&Path>, architecture: Architecture, full: bool) -> Result<PathBuf> {
-    let name = format!("{}-{architecture}", if full { "bootstrap-full" } else { "bootstrap" });
+fn find(folder: Option<&Path>, name: &str, architecture: Architecture) -> Result<PathBuf> {
+    let name = format!("{name}-{architecture}");
     let folders = match folder {
         Some(folder) => vec![folder.to_owned()],
         None => {
@@ -99,10 +118,10 @@ mod tests {
     #[test]
     fn a_folder_has_the_smallest_that_will_do() {
         let folder = tempfile::tempdir().unwrap();
-        let found = |full| find(Some(folder.path()), Architecture::Aarch64, full);
+        let found = |name| find(Some(folder.path()), name, Architecture::Aarch64);
         std::fs::write(folder.path().join("bootstrap-aarch64"), "").unwrap();
-        assert_eq!(found(false).unwrap(), folder.path().join("bootstrap-aarch64"));
-        let error = found(true).unwrap_err();
+        assert_eq!(found("bootstrap").unwrap(), folder.path().join("bootstrap-aarch64"));
+        let error = found("bootstrap-full").unwrap_err();
         assert!(error.what.starts_with("no bootstrap-full-aarch64: looked for "), "{error:?}");
     }
 

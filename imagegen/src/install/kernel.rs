@@ -187,6 +187,8 @@ fn identity(board: &Board, initramfs: &Path, request: &Request, modules: &Path) 
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(program::read(request.bootstrap.as_deref(), board, false)?);
+    // Not every content needs it; one that does fails without it later.
+    hash.update(program::read_run_init(request.bootstrap.as_deref(), board.architecture).unwrap_or_default());
     let indexes = ["modules.dep", "modules.builtin"].map(|name| modules.join(name));
     let indexes = indexes.iter().filter(|path| path.exists()).map(PathBuf::as_path);
     let files = board.files.iter().map(PathBuf::as_path).chain([initramfs]).chain(request.rescue.as_deref());

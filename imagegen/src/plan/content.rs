@@ -16,11 +16,9 @@ const MAX_LINKS: usize = 40;
 const MAX_INTERPRETERS: usize = 5;
 /// Bytes of the first line the kernel reads (include/uapi/linux/binfmts.h, BINPRM_BUF_SIZE).
 const SCRIPT_LINE: u64 = 256;
-/// Bytes of a script that are looked at.
-const SCRIPT_BYTES: u64 = 1 << 20;
 
 /// Follows `path` inside the tree; returns the real path and its node, or why there is none.
-fn follow<'t>(tree: &'t Tree, path: &[u8]) -> std::result::Result<(Vec<u8>, &'t Node), String> {
+pub(super) fn follow<'t>(tree: &'t Tree, path: &[u8]) -> std::result::Result<(Vec<u8>, &'t Node), String> {
     let mut real: Vec<u8> = Vec::new();
     let mut links = 0;
     // Components to go, the next one last.
@@ -135,28 +133,6 @@ fn script_interpreter(tree: &Tree, content: &Content) -> std::result::Result<Opt
         Some(interpreter) if interpreter.starts_with(b"/") => Ok(Some(interpreter.to_vec())),
         _ => Err("a script whose first line names no absolute interpreter".to_owned()),
     }
-}
-
-/// The program by which the script `init` goes on to the final root, if it is one that leaves nothing but a ramfs or tmpfs: klibc's
-/// `run-init` (usr/utils/runinitlib.c) and busybox' `switch_root` (util-linux/switch_root.c). The root of the content is an overlay.
-pub(super) fn stays(tree: &Tree, init: &str) -> Option<String> {
-    let (_, node) = follow(tree, init.as_bytes()).ok()?;
-    let NodeKind::File(content) = &node.kind else { return None };
-    let mut script = Vec::new();
-    std::fs::File::open(tree.content_path(content)).ok()?.take(SCRIPT_BYTES).read_to_end(&mut script).ok()?;
-    if !script.starts_with(b"#!") {
-        return None;
-    }
-    let names = |word: &str| script.windows(word.len()).any(|window| window == word.as_bytes());
-    let find = |word: &str| {
-        let folders = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].iter();
-        folders
-            .map(|folder| format!("{folder}/{word}"))
-            .find_map(|path| Some((follow(tree, path.as_bytes()).ok()?.0, path)))
-    };
-    let run_init = || find("run-init").map(|(_, path)| path);
-    let busybox = || find("switch_root").filter(|(real, _)| real.ends_with(b"/busybox")).map(|(_, path)| path);
-    (names("run-init").then(run_init).flatten()).or_else(|| names("switch_root").then(busybox).flatten())
 }
 
 /// Which mounts this content wants, and why.

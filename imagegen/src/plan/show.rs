@@ -20,6 +20,14 @@ impl Display for ResolvedPlan {
             Mode::Service => "service: the image holds an initrd, mounted at /initoverlayfs by a larger initramfs",
         };
         writeln!(f, "mode     {mode}")?;
+        for (leaving, image) in self.leaving.iter().zip(["", " of the rescue image"]) {
+            for path in &leaving.replaced {
+                writeln!(
+                    f,
+                    "replaced {path}{image}: ours leaves the overlay for the final root, the content's would not"
+                )?;
+            }
+        }
         let bytes: usize = self.modules.iter().map(|module| module.bytes.len()).sum();
         writeln!(f, "modules  {}, {}", self.modules.len(), kib(bytes))?;
         for module in &self.modules {

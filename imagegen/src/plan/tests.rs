@@ -50,24 +50,60 @@ fn empty() -> Tree {
 }
 
 #[test]
-fn a_content_that_cannot_leave_an_overlay_is_seen() {
+fn what_cannot_leave_an_overlay_is_replaced() {
+    let leaving = |tree: &Tree| leave::find(tree, "/init", Architecture::Aarch64);
     let mut tree = empty();
     file(&mut tree, "/init", b"#!/bin/sh\nexec run-init /root /sbin/init\n", 0o755);
-    let stays = |tree: &Tree| content::stays(tree, "/init");
-    assert_eq!(stays(&tree), None);
-    file(&mut tree, "/bin/run-init", b"", 0o755);
-    assert_eq!(stays(&tree).unwrap(), "/bin/run-init");
-    let mut tree = empty();
-    file(&mut tree, "/init", b"#!/bin/sh\nexec switch_root /root /sbin/init\n", 0o755);
-    file(&mut tree, "/bin/busybox", b"", 0o755);
-    file(&mut tree, "/bin/switch_root", b"", 0o755);
-    assert_eq!(stays(&tree), None);
-    put(&mut tree, "/bin/switch_root", NodeKind::Symlink(b"/bin/busybox".to_vec()), 0o777);
-    assert_eq!(stays(&tree).unwrap(), "/bin/switch_root");
+    assert_eq!(leaving(&tree), Leaving::default());
+    file(&mut tree, "/bin/run-init", b"\x7fELF", 0o755);
+    // The same folder by another name.
+    link(&mut tree, "/sbin", "bin");
+    assert_eq!(leaving(&tree).replaced, ["/bin/run-init"]);
+    // Somebody's own.
+    file(&mut tree, "/bin/run-init", b"#!/bin/sh\n", 0o755);
+    assert_eq!(leaving(&tree), Leaving::default());
+    // Not used.
     let mut tree = empty();
     file(&mut tree, "/init", b"\x7fELF run-init", 0o755);
-    file(&mut tree, "/bin/run-init", b"", 0o755);
-    assert_eq!(stays(&tree), None);
+    file(&mut tree, "/bin/run-init", b"\x7fELF", 0o755);
+    assert_eq!(leaving(&tree), Leaving::default());
+}
+
+#[test]
+fn a_link_to_busybox_is_replaced_and_an_applet_inside_it_is_not() {
+    let leaving = |tree: &Tree| leave::find(tree, "/init", Architecture::Aarch64);
+    let busybox = |interpreter| [&elf(183, interpreter)[..], b"BusyBox v1.36.1 \0sh\0switch_root\0"].concat();
+    let mut tree = empty();
+    file(&mut tree, "/init", b"#!/bin/sh\nexec /sbin/switch_root /root /sbin/init\n", 0o755);
+    // util-linux' leaves anything.
+    file(&mut tree, "/bin/switch_root", b"\x7fELF", 0o755);
+    file(&mut tree, "/bin/busybox", &busybox(None), 0o755);
+    link(&mut tree, "/bin/sh", "busybox");
+    assert_eq!(leaving(&tree), Leaving::default());
+    link(&mut tree, "/bin/switch_root", "/bin/busybox");
+    let by_path = Leaving { replaced: vec!["/bin/switch_root".into()], inside_busybox: Vec::new() };
+    assert_eq!(leaving(&tree), by_path);
+    file(&mut tree, "/init", b"#!/bin/sh\nexec switch_root /root /sbin/init\n", 0o755);
+    assert_eq!(leaving(&tree), Leaving { inside_busybox: vec!["switch_root"], ..by_path.clone() });
+    // Debian's initramfs-tools: a busybox with libraries starts what is in the path.
+    file(&mut tree, "/bin/busybox", &busybox(Some("/lib/ld.so")), 0o755);
+    assert_eq!(leaving(&tree), by_path);
+    file(&mut tree, "/init", b"#!/bin/sh\nexec busybox switch_root /root /sbin/init\n", 0o755);
+    assert_eq!(leaving(&tree), Leaving { inside_busybox: vec!["switch_root"], ..by_path });
+}
+
+#[test]
+fn other_links_to_a_replaced_file_keep_it() {
+    let mut tree = empty();
+    file(&mut tree, "/bin/busybox", b"BusyBox", 0o755);
+    let node = tree.node("/bin/busybox").unwrap().clone();
+    tree.nodes.insert(b"/bin/run-init".to_vec(), node.clone());
+    tree.put_program("/bin/run-init", b"ours").unwrap();
+    assert_eq!(tree.node("/bin/busybox"), Some(&node));
+    let NodeKind::File(content) = &tree.node("/bin/run-init").unwrap().kind else { panic!() };
+    assert_eq!(std::fs::read(tree.content_path(content)).unwrap(), b"ours");
+    let NodeKind::File(content) = &node.kind else { panic!() };
+    assert_eq!(std::fs::read(tree.content_path(content)).unwrap(), b"BusyBox");
 }
 
 fn put(tree: &mut Tree, path: &str, kind: NodeKind, mode: u32) {
@@ -76,7 +112,8 @@ fn put(tree: &mut Tree, path: &str, kind: NodeKind, mode: u32) {
 }
 
 fn file(tree: &mut Tree, path: &str, bytes: &[u8], mode: u32) {
-    let content = Content { id: tree.nodes.len() as u64, size: bytes.len() as u64, sha256: [0; 32] };
+    let spooled = std::fs::read_dir(tree.spool.path()).unwrap().count();
+    let content = Content { id: spooled as u64, size: bytes.len() as u64, sha256: [0; 32] };
     std::fs::write(tree.content_path(&content), bytes).unwrap();
     put(tree, path, NodeKind::File(content), mode);
 }

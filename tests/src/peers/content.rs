@@ -164,13 +164,7 @@ impl Maker<'_> {
         drop(more);
         let peer = self.partition_of("recorded", "tuned", "exact", &content, &[])?;
         let out = self.path("exact");
-        let mut profile = Profile {
-            format: imagegen::profile::FORMAT,
-            board: "tuned".into(),
-            input_sha256: imagegen::manifest::read(&out)?.input.sha256,
-            boots: 0,
-            files: Vec::new(),
-        };
+        let mut profile = Profile::empty(imagegen::manifest::read(&out)?);
         let reads = machine::reads(&peer, last)?;
         let mut used = Blocks::of(&out.join("initoverlayfs.erofs"))?.used(reads.into_iter());
         used.retain(|used| used.path != "/init");

@@ -1,7 +1,7 @@
 SUMMARY = "PID 1 of the mini-initramfs"
 DESCRIPTION = "Finds the storage, mounts the EROFS image, lays a writable overlay over it, switches, and starts the \
 content's own init. Two programs from one source, static and without libc: imagegen takes the smallest that can do \
-what a board asks for."
+what a board asks for; and run-init, for a content that could not leave the overlay."
 SECTION = "base"
 
 require initoverlayfs.inc
@@ -26,13 +26,13 @@ do_compile() {
     echo 'SECTIONS { /DISCARD/ : { *(.eh_frame) } } INSERT BEFORE .text;' > ${B}/discard.ld
     RUSTFLAGS="${RUSTFLAGS} $flags ${INITOVERLAYFS_LINKER_FLAGS}"
     export RUSTFLAGS
-    "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap --no-default-features --features program
+    "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap --bin run-init --no-default-features --features program
     "${CARGO}" build ${CARGO_BUILD_FLAGS} --package bootstrap --bin bootstrap-full --features program
 }
 
 do_install() {
     install -d ${D}${nonarch_libdir}/initoverlayfs
-    for program in bootstrap bootstrap-full; do
+    for program in bootstrap bootstrap-full run-init; do
         install -m 0755 ${B}/target/${CARGO_TARGET_SUBDIR}/$program \
             ${D}${nonarch_libdir}/initoverlayfs/$program-${INITOVERLAYFS_ARCH}
     done

@@ -5,9 +5,7 @@ use crate::program::full::service;
 use crate::program::kmsg;
 use crate::program::text::{c_path, text};
 use core::arch::global_asm;
-#[cfg(feature = "full")]
-use core::ffi::CStr;
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 use log::Level;
 use rustix::io::Errno;
 
@@ -31,15 +29,31 @@ pub struct Arguments {
     envp: *const *const c_char,
 }
 
-#[cfg(feature = "full")]
+/// For a service and for `run-init`, which are started with words of their own.
+#[allow(dead_code, reason = "not for PID 1")]
 impl Arguments {
+    /// The argument at `index`, if there are that many.
+    pub fn nth(self, index: usize) -> Option<&'static CStr> {
+        for at in 0..=index {
+            // SAFETY: the vector ends with NULL, behind which nothing is read.
+            if unsafe { (*self.argv.add(at)).is_null() } {
+                return None;
+            }
+        }
+        // SAFETY: what is not NULL is a string of the kernel's.
+        Some(unsafe { CStr::from_ptr((*self.argv.add(index)).cast()) })
+    }
+
     /// Whether there is one argument, and it is `word`.
     pub fn is_only(self, word: &CStr) -> bool {
-        // SAFETY: argv ends with NULL, behind which nothing is read; what lies before are strings.
-        unsafe {
-            let is_there = |index: usize| !(*self.argv.add(index)).is_null();
-            is_there(0) && is_there(1) && !is_there(2) && CStr::from_ptr(*self.argv.add(1)) == word
-        }
+        self.nth(1) == Some(word) && self.nth(2).is_none()
+    }
+
+    /// Becomes the program that the argument at `index` names, with it and what follows as its own. Returns only the error.
+    pub fn execute_from(self, index: usize) -> Errno {
+        let Some(path) = self.nth(index) else { return Errno::INVAL };
+        // SAFETY: the end of a vector that ends with NULL is one itself.
+        unsafe { call::execute(path, self.argv.add(index).cast_const(), self.envp) }
     }
 }
 
