@@ -136,6 +136,7 @@ pub fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         overlay: Overlay::Memory { size_kib: 65_536, inodes: 16_384 },
         extras: Vec::new(),
         layer: Vec::new(),
+        leaving: Default::default(),
         free: old.free,
         first: Vec::new(),
         ahead: None,
