@@ -27,6 +27,8 @@ mkdir -p /var/lib/initoverlayfs/service
 : > /var/lib/initoverlayfs/service/bootstrap
 $dracut --omit "$omit" --add-drivers "$drivers" --add initoverlayfs /mnt/mini.cpio
 touch /mnt/done
+# The same file system twice: what is only in its journal is not read outside.
+umount /usr/lib/modules
 umount /mnt
 trap - EXIT
 echo "service-guest: done"
