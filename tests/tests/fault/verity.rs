@@ -2,7 +2,7 @@
 
 use crate::case::{ANY_ERRNO, Expected, On, Scene, refused};
 use bootstrap::Step::{Device, Modules, Verity};
-use bootstrap::plan::{self, Image, List, MAX_BYTES, Slot};
+use bootstrap::plan::{self, Handover, Image, List, MAX_BYTES, Slot};
 use bootstrap::trailer::BLOCK_BYTES;
 use imagegen::verity::{self, Options, Summary};
 use std::path::{Path, PathBuf};
@@ -91,6 +91,9 @@ pub fn whole(on: &On, fec_roots: u32) -> Result<Scene> {
 pub fn left(on: &On) -> Result<Scene> {
     let mut made = verified(on, 0)?;
     made.want_root_hash(made.summary.root_hash)?;
+    let bytes = made.parts.member(PLAN)?;
+    // A console that lies in the image would keep it.
+    made.parts.set_plan(&plan::Plan { handover: Handover::Mounted, ..plan::open(&bytes)? })?;
     Ok(Scene::new(on, made.parts, Expected::Boots).with(b"guest=leave").and(Outcome::left))
 }
 
