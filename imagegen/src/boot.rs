@@ -265,6 +265,8 @@ pub(crate) mod tests {
         says("echo '[    1.200000] Kernel panic - not syncing: no init'", "", 20_000, "panicked: no init", "unpack");
         let failed = "echo 'initoverlayfs: mount failed: no EROFS (errno 22)'; echo 'initoverlayfs: policy halt'";
         says(failed, "quiet", 20_000, "mount failed: no EROFS (errno 22)", "inspect");
+        let failed = "echo 'initoverlayfs: device failed: not found (errno 110)'; echo 'initoverlayfs: policy halt'";
+        says(failed, "quiet", 20_000, "device failed: not found (errno 110)", "qemu.transport is pci");
     }
 
     #[test]

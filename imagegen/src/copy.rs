@@ -1,10 +1,12 @@
 //! Copies an image or disk: zeros become holes, and a block may be another in the copy.
 
+use crate::Error;
 use bootstrap::trailer::BLOCK_BYTES;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// Bytes copied at a time; also the grain in which zeros become holes. Blocks lie at multiples of their size, so none crosses it.
 const CHUNK: usize = 64 << 10;
@@ -54,9 +56,25 @@ pub fn copy(
     Ok(hash.finalize().into())
 }
 
+/// A copy from one path to another that failed: where there is no room left, that is the other's.
+pub fn failed(from: &Path, to: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::io("write", to)(error),
+        _ => Error::io("copy", from)(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_full_place_is_named() {
+        let [from, to] = [Path::new("from"), Path::new("to")];
+        let full = failed(from, to)(io::ErrorKind::StorageFull.into());
+        assert!(full.what.contains("write to:") && full.exit_status() == 1, "{full}");
+        assert!(failed(from, to)(io::ErrorKind::Other.into()).what.contains("copy from:"));
+    }
     use std::os::unix::fs::MetadataExt;
 
     #[test]

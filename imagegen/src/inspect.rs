@@ -9,7 +9,7 @@ mod words;
 use crate::profile::Profile;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::verity::Image;
-use crate::{Error, Result, disk, erofs, input, manifest, runs};
+use crate::{Error, Result, bootloader, disk, erofs, input, manifest, memory, runs};
 use bootstrap::{plan, record};
 use serde_json::{Value, json};
 use std::ffi::{OsStr, OsString};
@@ -22,6 +22,20 @@ use std::path::Path;
 
 /// Magic of an EROFS superblock, little-endian at offset 1024 (`fs/erofs/erofs_fs.h`).
 const EROFS_MAGIC: [u8; 4] = 0xE0F5_E1E2_u32.to_le_bytes();
+/// What `build` writes as text, by its name.
+const TEXTS: [&str; 6] = [
+    bootloader::COMMANDS,
+    bootloader::EXTLINUX,
+    bootloader::FIT_SOURCE,
+    bootloader::GRUB,
+    bootloader::BLS,
+    memory::COMMANDS,
+];
+/// The largest of them that is shown, in bytes.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+/// What is known, for hints.
+const KINDS: &str = "known are an initramfs, a tar, a folder, EROFS, a disk, a plan, a record, a profile, a manifest, a FIT, a device \
+                     tree, a UKI, U-Boot's and Android's images, and the texts that `build` writes";
 /// Bytes of a file's start that tell what it is.
 const HEAD: u64 = 1028;
 
@@ -44,6 +58,7 @@ enum What {
     Profile,
     Manifest,
     Boot,
+    Text,
     Archive,
 }
 
@@ -97,6 +112,7 @@ fn write(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         (What::Profile, None) => show_profile(path, options.json)?,
         (What::Manifest, None) => show_manifest(path, options.json)?,
         (What::Boot, None) => boot_file::show(path, options.json)?,
+        (What::Text, None) => show_text(path, options.json)?,
         (What::Archive, None) => show_archive(path, options.json)?,
     };
     out.write_all(text.as_bytes()).map_err(Error::io("write", "standard output"))
@@ -125,6 +141,8 @@ fn detect(path: &Path) -> Result<What> {
         What::Manifest
     } else if boot_file::is_one(&head) {
         What::Boot
+    } else if path.file_name().is_some_and(|name| TEXTS.iter().any(|text| name == *text)) {
+        What::Text
     } else {
         What::Archive
     })
@@ -182,6 +200,24 @@ fn show_manifest(path: &Path, as_json: bool) -> Result<String> {
     if as_json { json_text(&manifest) } else { Ok(show::manifest(&manifest)) }
 }
 
+/// A text of `build`'s, made harmless for a terminal.
+fn show_text(path: &Path, as_json: bool) -> Result<String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let refuse = |why: &str| Error::bad_input(format!("{}: {why}", path.display()), "is this the right file?");
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(refuse(&format!("a text of more than {MAX_TEXT_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse("is called as a text is, and is none"))?;
+    if as_json {
+        return json_text(&json!({ "text": text }));
+    }
+    // A tab is no harm, and indents.
+    let line = |line: &str| line.split('\t').map(show::harmless).collect::<Vec<_>>().join("\t") + "\n";
+    Ok(text.lines().map(line).collect())
+}
+
 fn show_profile(path: &Path, as_json: bool) -> Result<String> {
     let profile = Profile::read(path)?;
     if as_json { json_text(&profile::json(&profile)) } else { Ok(profile::text(&profile)) }
@@ -195,7 +231,10 @@ fn json_text<T: serde::Serialize>(value: &T) -> Result<String> {
 
 fn show_archive(path: &Path, as_json: bool) -> Result<String> {
     let spool = spool()?;
-    let tree = input::read(path, spool.path(), &mut |_| ())?;
+    let tree = input::read(path, spool.path(), &mut |_| ()).map_err(|error| match error.hint == input::ACCEPTED {
+        true => Error { hint: KINDS.to_owned(), ..error },
+        false => error,
+    })?;
     let entries: Vec<(Vec<u8>, Node)> = tree.nodes.iter().map(|(path, node)| (path.clone(), node.clone())).collect();
     let Some(ahead) = ahead(&tree)? else { return Ok(show::files(&entries, as_json)) };
     if !as_json {
@@ -326,6 +365,35 @@ mod tests {
         assert_eq!(cat(b"a\xfe").unwrap(), "2");
         assert_eq!(cat(b"//a\xff").unwrap(), "1");
         assert!(cat(b"no\xff").unwrap_err().what.contains("/no\\xff does not exist"));
+    }
+
+    #[test]
+    fn the_texts_of_a_build_are_shown_and_harmless() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in TEXTS {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "default a\n\tkernel /kernel\x1b[2J\n").unwrap();
+            let text = shown(&path, &Options::default()).unwrap();
+            assert!(text.starts_with("default a\n\tkernel /kernel") && !text.contains('\x1b'), "{text:?}");
+            std::fs::write(&path, b"a\xff").unwrap();
+            assert_eq!(shown(&path, &Options::default()).unwrap_err().exit_status(), 2);
+        }
+        let other = folder.path().join("other");
+        std::fs::write(&other, "default a\n").unwrap();
+        let error = shown(&other, &Options::default()).unwrap_err();
+        assert!(error.exit_status() == 2 && error.hint == KINDS, "{error}");
+    }
+
+    #[test]
+    fn a_device_tree_is_not_called_a_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, path) = (folder.path().join("source"), folder.path().join("board.dtb"));
+        std::fs::write(&source, "/dts-v1/; / { model = \"Kit 1\"; compatible = \"us,kit\", \"us,soc\"; };").unwrap();
+        crate::tool::Tool::new("dtc", "device-tree-compiler").arg("-o").arg(&path).arg(&source).run().unwrap();
+        let text = shown(&path, &Options::default()).unwrap();
+        assert_eq!(text, "device tree\nmodel Kit 1\ncompatible us,kit us,soc\n");
+        std::fs::write(&path, [0xd0, 0x0d, 0xfe, 0xed, 0, 0]).unwrap();
+        assert_eq!(shown(&path, &Options::default()).unwrap_err().exit_status(), 2);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod in_place;
 pub mod kernel;
 
 use crate::atomic::StagedFile;
-use crate::copy::copy;
+use crate::copy::{self, copy};
 use crate::manifest;
 use crate::progress::Progress;
 use crate::verity::{self, Image};
@@ -40,7 +40,7 @@ pub fn run(source: &Path, target: &Path, raw: bool) -> Result<u64> {
     let place = match fs::metadata(target) {
         Ok(place) => Some(place),
         Err(error) if error.kind() == io::ErrorKind::NotFound && !raw && !is_device_name(target) => None,
-        Err(error) => return Err(Error::io("find", target)(error)),
+        Err(error) => return Err(missing(target, Error::io("find", target)(error))),
     };
     let progress = Progress::start("installing", Some(image.bytes()));
     match place {
@@ -53,7 +53,7 @@ pub fn run(source: &Path, target: &Path, raw: bool) -> Result<u64> {
         _ => {
             let staged = StagedFile::beside(target)?;
             copy(&image.file, image.bytes(), staged.file(), &[], &mut |bytes| progress.set(bytes))
-                .map_err(Error::io("copy", &image.path))?;
+                .map_err(copy::failed(&image.path, target))?;
             staged.publish()?;
         }
     }
@@ -74,6 +74,20 @@ fn whole(source: &Path) -> Result<Image> {
         image.check_tree(&mut |bytes| progress.set(bytes))?;
     }
     Ok(image)
+}
+
+/// What to do where a device is not there: udev names a partition by its name in the GPT.
+fn missing(target: &Path, error: Error) -> Error {
+    match target.strip_prefix("/dev/disk/by-partlabel").ok().filter(|name| !name.as_os_str().is_empty()) {
+        Some(name) if error.exit_status() == 2 => {
+            let hint = format!(
+                "make a GPT partition named {}, as `imagegen bring-up` says; then udev names it",
+                name.display()
+            );
+            Error { hint, ..error }
+        }
+        _ => error,
+    }
 }
 
 /// Whether `path`, where there is nothing, is among the devices: a file there would lie in memory, and no board boots from it.

@@ -49,6 +49,9 @@ impl Kind {
         if text.len() as u64 > self.max_bytes {
             return Err(refuse(format!("larger than {} bytes", self.max_bytes)));
         }
+        if text.is_empty() {
+            return Err(refuse("is empty".to_owned()));
+        }
         let head: Head = serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
         if self.made_by.is_some() && head.made_by.as_deref() != self.made_by {
             let whose = head.made_by.map_or("nobody who says so".to_owned(), |name| format!("{name:?}"));
@@ -86,7 +89,7 @@ mod tests {
         assert_eq!(read(KIND, good).unwrap(), Sample { value: 7 });
         assert_eq!(read(Kind { made_by: None, ..KIND }, &good.replace("us", "them")).unwrap(), Sample { value: 7 });
         for (text, why) in [
-            ("", "EOF"),
+            ("", "is empty"),
             ("[]", "expected"),
             ("{}", "missing field `format`"),
             ("{\"format\": 2, \"value\": 7}", "made by nobody who says so"),

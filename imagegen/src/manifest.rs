@@ -212,8 +212,13 @@ impl Manifest {
 /// # Errors
 /// Bad input if it is not a manifest of this format.
 pub fn read(path: &Path) -> Result<Manifest> {
-    let path = if input::is_directory(path)? { path.join(MARKER) } else { path.to_owned() };
-    if input::is_directory(&path)? {
+    let is_folder = input::is_directory(path)?;
+    let path = if is_folder { path.join(MARKER) } else { path.to_owned() };
+    let is_none = |error: Error| match is_folder && !path.exists() {
+        true => Error { hint: "give a folder that `build` made".to_owned(), ..error },
+        false => error,
+    };
+    if input::is_directory(&path).map_err(is_none)? {
         return Err(Error::bad_input(format!("{} is a folder", path.display()), "is the path right?"));
     }
     let manifest: Manifest = KIND.read(&path)?;
@@ -249,6 +254,12 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_without_one_is_none_of_ours() {
+        let error = read(tempfile::tempdir().unwrap().path()).unwrap_err();
+        assert!(error.exit_status() == 2 && error.hint == "give a folder that `build` made", "{error}");
+    }
 
     #[test]
     fn written_twice_alike_and_read_back() {

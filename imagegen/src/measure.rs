@@ -90,11 +90,30 @@ fn named(number: u32, count: u32) -> String {
     format!("boot {number} of {count}")
 }
 
+/// How a hint calls what the console said last.
+const LAST_LINES: &str = "last lines";
+
+/// The console's last lines behind a hint that speaks of them: nobody sees the console of a boot that is measured.
+fn with_lines(error: Error, lines: &[Line]) -> Error {
+    if !error.hint.contains(LAST_LINES) || lines.is_empty() {
+        return error;
+    }
+    let shown = |line: &Line| -> String {
+        // A terminal must not obey them.
+        line.text.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    };
+    let last = lines.iter().skip(lines.len().saturating_sub(10)).map(shown);
+    let hint = last.fold(error.hint + ":", |text, line| text + "\n    " + &line);
+    Error { hint, ..error }
+}
+
 /// Why a boot is not over, where nothing more is known.
 fn unseen(recorder: &Recorder<'_>, watch: &Watch, timeout: Duration) -> Error {
     let log = &recorder.log;
     if let Some(why) = &log.panic {
-        return Error::failed(format!("the kernel panicked: {why}"), "the console's last lines say where");
+        let error =
+            Error::failed(format!("the kernel panicked: {why}"), format!("the console's {LAST_LINES} say where"));
+        return with_lines(error, &recorder.lines);
     }
     let seconds = timeout.as_secs_f64();
     let what = match (&watch.end, log.failures.last()) {

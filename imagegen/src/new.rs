@@ -94,6 +94,10 @@ pub fn complete(file: &Path, given: Given, ask: Option<&mut dyn Ask>) -> Result<
         }
     }
     let inherited = Inherited::read(file, draft.inherit.as_deref())?;
+    agree(&draft, &inherited)?;
+    if draft.modules.is_some() {
+        draft.replaced = inherited.modules();
+    }
     if draft.mode.is_none() && form.asks() && !inherited.says("mode") {
         draft.mode =
             form.value("mode", None, "The image holds an initrd (initial) or the final root (root)", Some("initial"))?;
@@ -137,6 +141,17 @@ fn refuse_wrong(draft: &Draft, source: Option<&str>, slot: &Slot) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Refuses a processor that is not the parents': all that they say is for theirs.
+fn agree(draft: &Draft, inherited: &Inherited) -> Result<()> {
+    match (&draft.inherit, &draft.architecture, inherited.word("architecture")) {
+        (Some(parent), Some(own), Some(theirs)) if own != theirs => {
+            let what = format!("architecture: {own} is given, and {parent} is for {theirs}");
+            Err(Error::bad_input(what, "leave out --architecture, or name a parent of that processor"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn word<'a>((key, value): (&'static str, &'a Option<String>)) -> (&'static str, Option<&'a str>) {

@@ -8,7 +8,7 @@
 mod commit;
 
 use crate::atomic::StagedFile;
-use crate::copy::copy;
+use crate::copy::{self, copy};
 use crate::manifest::{self, Manifest};
 use crate::tree::NodeKind;
 use crate::{Error, Result, input, verify};
@@ -211,7 +211,7 @@ fn write(pieces: &[Piece], place: &Path) -> Result<Vec<(u64, PathBuf)>> {
         }
         let file = StagedFile::beside(&to)?;
         let from = File::open(&piece.path).map_err(Error::io("open", &piece.path))?;
-        copy(&from, piece.bytes, file.file(), &[], &mut |_| ()).map_err(Error::io("copy", &piece.path))?;
+        copy(&from, piece.bytes, file.file(), &[], &mut |_| ()).map_err(copy::failed(&piece.path, &to))?;
         staged.push((file, piece.bytes, to));
     }
     let mut written = Vec::new();

@@ -6,7 +6,7 @@
 
 use crate::atomic::Output;
 use crate::boot::console::Log;
-use crate::{Error, Result, explain, json};
+use crate::{Error, Result, explain, json, manifest};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -277,7 +277,10 @@ pub fn write(runs: &Runs, output: &Output) -> Result<()> {
 /// # Errors
 /// Bad input if the file does not hold any.
 pub fn read(path: &Path) -> Result<Runs> {
-    KIND.read(path)
+    KIND.read(path).map_err(|error| match path.is_file() && manifest::read(path).is_ok() {
+        true => KIND.refuse(path, "is a manifest of a build, not measurements"),
+        false => error,
+    })
 }
 
 /// Refuses one file under two names: boots do not differ from themselves, which looks like a result.
@@ -350,6 +353,14 @@ pub(crate) mod tests {
             let error = read(&path).unwrap_err();
             assert!(error.exit_status() == 2 && error.what.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_manifest_is_called_one() {
+        let folder = tempfile::tempdir().unwrap();
+        manifest::Manifest::example().write(folder.path()).unwrap();
+        let error = read(&folder.path().join(crate::atomic::MARKER)).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("is a manifest"), "{error}");
     }
 
     #[test]

@@ -20,11 +20,15 @@ impl Output {
     /// Checks that `path` is absent, a regular file, a character device or a named pipe.
     ///
     /// # Errors
-    /// Bad input for everything else, and if the folder is missing.
+    /// Bad input for everything else, and if the folder is missing; failed work if no file can be made in it.
     pub fn at(path: &Path) -> Result<Self> {
-        is_stream(path)?;
+        let is_stream = is_stream(path)?;
         let folder = folder(path);
         if fs::metadata(folder).map_err(Error::io("find", folder))?.is_dir() {
+            if !is_stream {
+                // Whether a file can be made there is known by making one; it has no name, or none for long.
+                tempfile::tempfile_in(folder).map_err(Error::io("make a file in", folder))?;
+            }
             return Ok(Output { path: path.to_owned() });
         }
         Err(Error::bad_input(format!("{} is no folder", folder.display()), "is the path right?"))
@@ -116,6 +120,13 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_is_refused_at_once() {
+        // Not even root makes a file there.
+        let error = Output::at(Path::new("/proc/self/new")).unwrap_err();
+        assert!(error.what.starts_with("cannot make a file in /proc/self"), "{error}");
     }
 
     #[test]

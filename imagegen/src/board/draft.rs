@@ -27,6 +27,8 @@ pub struct Draft {
     pub mode: Option<String>,
     /// Kernel modules to load.
     pub modules: Option<Vec<String>>,
+    /// The parents' modules that this list replaces.
+    pub replaced: Vec<String>,
     /// The first candidate for the image.
     pub slot: Option<Slot>,
     /// What vouches for images.
@@ -165,6 +167,10 @@ impl Draft {
             out.comment(
                 "The drivers of the storage belong here, as in \"nvme\", \"ahci\", \"virtio_blk\" or \"mmc_block\".",
             );
+            if !self.replaced.is_empty() {
+                let (modules, names) = (crate::count(self.replaced.len(), "module"), self.replaced.join(", "));
+                out.comment(&format!("This list replaces the parent's, which has {modules}: {names}."));
+            }
             let names: Vec<String> = modules.iter().map(|name| quoted(name)).collect();
             out.0.push_str(&format!("load = [{}]\n", names.join(", ")));
         }

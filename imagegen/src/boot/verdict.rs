@@ -1,8 +1,9 @@
 //! Why a boot did not reach the next init, and what to do about it.
 
 use super::console::Log;
-use super::qemu::{End, Qemu};
+use super::qemu::{End, Qemu, Transport};
 use crate::{Error, Result};
+use bootstrap::Step;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -42,8 +43,17 @@ impl Outcome {
         let Qemu { program, machine, .. } = &self.qemu;
         let seconds = self.timeout.as_secs_f64();
         if let Some((step, cause, errno)) = self.log.failures.last() {
-            let hint = "the console says it for each slot; `imagegen inspect` of the folder shows what the plan wants";
-            return (format!("{step} failed: {cause} (errno {errno})"), hint.to_owned());
+            let mut hint =
+                "the console says it for each slot; `imagegen inspect` of the folder shows what the plan wants"
+                    .to_owned();
+            if *step == Step::Device {
+                let transport = match self.qemu.transport {
+                    Transport::Pci => "pci: or does this machine have mmio?",
+                    Transport::Mmio => "mmio: or does this machine have pci?",
+                };
+                hint += &format!("; is the driver of its disk in modules.load? qemu.transport is {transport}");
+            }
+            return (format!("{step} failed: {cause} (errno {errno})"), hint);
         }
         if let Some(why) = &self.log.panic {
             let hint = "can the kernel unpack the initramfs (its compression), and are its modules of its version?";

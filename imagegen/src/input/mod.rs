@@ -27,7 +27,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 /// What is accepted, for hints.
-const ACCEPTED: &str = "accepted: a directory; a tar, plain or as gzip, xz, zstd, bzip2; newc cpio archives, each plain or \
+pub(crate) const ACCEPTED: &str = "accepted: a directory; a tar, plain or as gzip, xz, zstd, bzip2; newc cpio archives, each plain or \
                         as gzip, xz, zstd, lz4 (lz4 -l), lzma, bzip2, lzo (lzop)";
 
 /// Bytes of a file's start that tell what it is: the header of a tar.

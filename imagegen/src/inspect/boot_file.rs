@@ -12,7 +12,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// How such files begin: EFI programs, Android's partitions, a FIT (a device tree), and U-Boot's older images, scripts among them.
-const MAGICS: [&[u8]; 5] = [b"MZ", b"ANDROID!", b"VNDRBOOT", &[0xd0, 0x0d, 0xfe, 0xed], &[0x27, 0x05, 0x19, 0x56]];
+const MAGICS: [&[u8]; 5] = [b"MZ", b"ANDROID!", b"VNDRBOOT", &DEVICE_TREE, &[0x27, 0x05, 0x19, 0x56]];
+/// How a device tree begins, a FIT or a board's (Devicetree Specification 0.4, 5.2).
+const DEVICE_TREE: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
 
 /// Whether a file that begins like this is one of them.
 pub(super) fn is_one(head: &[u8]) -> bool {
@@ -27,6 +29,9 @@ pub(super) fn show(path: &Path, as_json: bool) -> Result<String> {
     let head = head(path)?;
     if head.starts_with(b"MZ") {
         return show_program(path, as_json);
+    }
+    if head.starts_with(&DEVICE_TREE) && !is_fit(path)? {
+        return show_tree(path, as_json);
     }
     if !head.starts_with(b"ANDROID!") && !head.starts_with(b"VNDRBOOT") {
         if as_json {
@@ -94,6 +99,34 @@ fn program(path: &Path) -> Result<(File, Vec<pe::Section>)> {
         return Err(refuse(path, &format!("truncated: section {:?} ends behind it", section.name)));
     }
     Ok((file, sections))
+}
+
+/// What `fdtget` says with these arguments behind the path.
+fn fdtget(path: &Path, options: &[&str], what: &[&str]) -> Result<String> {
+    let tool = Tool::new("fdtget", "device-tree-compiler").args(options).arg(path).args(what);
+    let said = tool.output().map_err(|error| match error.what.starts_with("cannot run") {
+        true => error,
+        false => refuse(path, "a damaged device tree"),
+    });
+    said.map(|[text, _]| text)
+}
+
+/// Whether a device tree is a FIT: it has the node of its images (U-Boot: doc/usage/fit/source_file_format.rst).
+fn is_fit(path: &Path) -> Result<bool> {
+    Ok(fdtget(path, &["-l"], &["/"])?.lines().any(|node| node == "images"))
+}
+
+/// Which board a device tree is for.
+fn show_tree(path: &Path, as_json: bool) -> Result<String> {
+    // A property that is missing is empty.
+    let value = |name: &str| fdtget(path, &["-t", "s", "-d", ""], &["/", name]).map(|text| text.trim().to_owned());
+    let (model, compatible) = (value("model")?, value("compatible")?);
+    if as_json {
+        let words: Vec<&str> = compatible.split(' ').filter(|word| !word.is_empty()).collect();
+        return json_text(&json!({ "model": model, "compatible": words }));
+    }
+    let shown = |text: &str| super::show::printable(text.as_bytes());
+    Ok(format!("device tree\nmodel {}\ncompatible {}\n", shown(&model), shown(&compatible)))
 }
 
 fn show_program(path: &Path, as_json: bool) -> Result<String> {

@@ -97,7 +97,7 @@ pub(super) fn printable(bytes: &[u8]) -> String {
     harmless(&distinct(bytes))
 }
 
-fn harmless(line: &str) -> String {
+pub(super) fn harmless(line: &str) -> String {
     line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

@@ -1,5 +1,7 @@
 //! `imagegen bring-up`: the checklist for a board's first boot, made of its board file, so that it says what the file says.
 
+mod place;
+
 use super::needs::{Level, Need, needs};
 use crate::board::{self, Board, Device, FilePath, ImageName, Method, Slot, Source};
 use crate::error::Result;
@@ -24,6 +26,8 @@ pub struct Checklist {
     pub build: Vec<String>,
     /// What the bootloader is told: a name and its value.
     pub bootloader: Vec<(&'static str, String)>,
+    /// Where each of the formats that a build makes goes on the board: its name, and the place.
+    pub boot_files: Vec<(&'static str, String)>,
     /// The disks the board has: kernel name and what it is.
     pub storage: Vec<(String, String)>,
     /// How each slot gets its image.
@@ -84,6 +88,7 @@ pub fn checklist(name: &str) -> Result<Checklist> {
         options: needs(&board, None).into_iter().map(setting).collect(),
         build: build(&board, name),
         bootloader: bootloader(&board),
+        boot_files: board.bootloader.emit.iter().map(|format| (format.name(), place::goes(*format, &board))).collect(),
         storage: hardware
             .map(|hardware| hardware.storage.iter().map(|disk| (disk.device.clone(), disk.what.clone())).collect())
             .unwrap_or_default(),
@@ -174,7 +179,9 @@ fn put(board: &Board, slot: &Slot) -> Put {
     let (place, mut commands) = match &slot.source {
         Source::Partition(wanted) => {
             let place = format!("partition {}{}", wanted.device, hint(&wanted.hint));
-            (place, vec![format!("imagegen install {image} --to {}", target(&wanted.device))])
+            let mut write = place::partition(board, &wanted.device, slot.image == ImageName::Rescue);
+            write.push(format!("imagegen install {image} --to {}", target(&wanted.device)));
+            (place, write)
         }
         Source::File { holder, path } => {
             let (mounted, kind) = (target(&holder.device.device), holder.kind.name());
@@ -263,6 +270,7 @@ impl fmt::Display for Checklist {
         for (name, value) in &self.bootloader {
             writeln!(f, "- {name}: {value}")?;
         }
+        self.boot_places(f)?;
         f.write_str("\n## 4. Storage\n")?;
         if !self.storage.is_empty() {
             f.write_char('\n')?;
@@ -289,6 +297,20 @@ impl fmt::Display for Checklist {
 }
 
 impl Checklist {
+    fn boot_places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.boot_files.is_empty() {
+            return Ok(());
+        }
+        f.write_str("\nWhat `build` made goes into the partition that the bootloader reads:\n\n")?;
+        for (name, place) in &self.boot_files {
+            writeln!(f, "- {name}: {place}")?;
+        }
+        if self.soc.is_some() {
+            f.write_str("\nThe board's own firmware must start that bootloader: the board file says what is known of it, below [bootloader].\n")?;
+        }
+        Ok(())
+    }
+
     fn settings(&self, required: bool) -> String {
         let row = |setting: &Setting| {
             let since = setting.since.as_ref().map(|since| format!(", Linux {since}")).unwrap_or_default();

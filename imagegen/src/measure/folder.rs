@@ -3,7 +3,7 @@
 use super::recorder::{PAUSE, Recorder, Watch};
 use super::store::UNKNOWN;
 use super::timeline::{self, Arrivals, Boot};
-use super::{microseconds, unseen};
+use super::{microseconds, unseen, with_lines};
 use crate::boot::qemu::{End, Qemu};
 use crate::boot::{Options, Outcome, prepare};
 use crate::runs::{Clock, Conditions, Start, Zero};
@@ -67,7 +67,8 @@ pub fn boot_machine(qemu: Qemu, options: &Options, watch: &Watch) -> Result<Boot
     let append = qemu.append.to_string_lossy().into_owned();
     if !recorder.is_complete() {
         let (log, lines) = (recorder.log.clone(), recorder.lines.len() as u64);
-        Outcome { log, end, lines, timeout: options.timeout, qemu }.verdict()?;
+        let outcome = Outcome { log, end, lines, timeout: options.timeout, qemu };
+        outcome.verdict().map_err(|error| with_lines(error, &recorder.lines))?;
         return Err(unseen(&recorder, watch, options.timeout));
     }
     let arrivals = if options.deterministic { Arrivals::Meaningless } else { Arrivals::Known(None) };
@@ -95,6 +96,14 @@ mod tests {
         );
         let error = boot(refused.path(), &options(), &Watch::default()).unwrap_err();
         assert!(error.what.contains("exec failed: no"), "{error}");
+    }
+
+    #[test]
+    fn a_boot_that_ends_early_shows_its_last_lines() {
+        let folder =
+            folder("#!/bin/sh\necho first; for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done; printf 'la\\033st\\n'\n");
+        let error = boot(folder.path(), &Options { append: "".into(), ..options() }, &Watch::default()).unwrap_err();
+        assert!(error.hint.ends_with("line 9\n    la?st") && !error.hint.contains("first"), "{error}");
     }
 
     #[test]

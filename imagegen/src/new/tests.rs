@@ -92,6 +92,33 @@ fn what_is_asked_of_a_parents_board_brings_its_modules() {
 }
 
 #[test]
+fn a_list_of_modules_says_what_it_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kit.toml");
+    let parent = board::load("qemu-arm64").unwrap().modules.load;
+    let mut given = named("kit");
+    (given.draft.inherit, given.draft.modules) = (Some("qemu-arm64".into()), Some(vec!["erofs".into()]));
+    run(&path, given, false, None).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let said =
+        format!("replaces the parent's, which has {}: {}.\n", crate::count(parent.len(), "module"), parent.join(", "));
+    assert!(text.contains(&said), "{text}");
+}
+
+#[test]
+fn a_processor_that_is_not_the_parents_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = |architecture: &str| {
+        let mut given = named("kit");
+        (given.draft.inherit, given.draft.architecture) = (Some("qemu-arm64".into()), Some(architecture.into()));
+        run(&folder.path().join("kit.toml"), given, true, None)
+    };
+    let error = made("x86_64").unwrap_err();
+    assert!(error.exit_status() == 2 && error.what.contains("qemu-arm64 is for aarch64"), "{error}");
+    made("aarch64").unwrap();
+}
+
+#[test]
 fn without_anybody_to_ask_all_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kit.toml");

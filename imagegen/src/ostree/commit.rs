@@ -4,8 +4,8 @@
 //! files alone changes nothing but them, whoever runs this.
 
 use super::{Commit, Found, MODULES, Piece, releases};
-use crate::Result;
 use crate::tool::Tool;
+use crate::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read, Write};
 
@@ -23,7 +23,11 @@ impl Commit {
         let list = |folders: &[String]| -> Result<Vec<Found>> {
             let hint = format!("is {} a branch or commit of {} with that folder?", self.base(), self.repo.display());
             let tool = self.ostree("ls").arg("--nul-filenames-only").arg(self.base()).args(folders).hint(hint);
-            let [paths, _] = tool.output()?;
+            // A branch or repository that is not there is the caller's to put right; a missing ostree is not.
+            let [paths, _] = tool.output().map_err(|error| match error.what.starts_with("cannot run") {
+                true => error,
+                false => Error::bad_input(error.what, error.hint),
+            })?;
             Ok(releases(paths.as_bytes()))
         };
         let found = list(&[format!("/{MODULES}")])?;

@@ -26,6 +26,9 @@ fn what_the_file_says_is_in_the_list() {
         for slot in &board.slots {
             says(&format!("\nSlot {}: ", slot.name));
         }
+        for format in &board.bootloader.emit {
+            says(&format!("\n- {}: ", format.name()));
+        }
         let Some(hardware) = &board.hardware else { continue };
         says(&hardware.soc);
         says(&format!("console={}", hardware.serial.text));
@@ -66,4 +69,18 @@ fn devices_have_the_names_udev_gives_them() {
     for (device, expected) in names {
         assert_eq!(link(&device).as_deref(), expected, "{device}");
     }
+}
+
+#[test]
+fn the_partition_is_made_and_the_boot_files_have_a_place() {
+    let text = checklist("raspberrypi-4").unwrap().to_string();
+    for part in [
+        "a GPT partition named initoverlayfs, at least as large as out/initoverlayfs.erofs",
+        "sgdisk --new=0:0:+SIZE --change-name='0:initoverlayfs' /dev/mmcblk0\n",
+        "extlinux.conf to /extlinux/extlinux.conf; kernel, initramfs.img, board.dtb to /",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    // The disk of QEMU is made by `build`.
+    assert!(!checklist("qemu-arm64").unwrap().to_string().contains("sgdisk"));
 }
