@@ -98,12 +98,9 @@ fn with_lines(error: Error, lines: &[Line]) -> Error {
     if !error.hint.contains(LAST_LINES) || lines.is_empty() {
         return error;
     }
-    let shown = |line: &Line| -> String {
-        // A terminal must not obey them.
-        line.text.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-    };
-    let last = lines.iter().skip(lines.len().saturating_sub(10)).map(shown);
-    let hint = last.fold(error.hint + ":", |text, line| text + "\n    " + &line);
+    // The recorder has left out what a terminal would obey.
+    let last = lines.iter().skip(lines.len().saturating_sub(10)).map(|line| line.text.trim_end());
+    let hint = last.fold(error.hint + ":", |text, line| text + "\n    " + line);
     Error { hint, ..error }
 }
 

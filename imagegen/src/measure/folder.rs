@@ -103,7 +103,7 @@ mod tests {
         let folder =
             folder("#!/bin/sh\necho first; for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done; printf 'la\\033st\\n'\n");
         let error = boot(folder.path(), &Options { append: "".into(), ..options() }, &Watch::default()).unwrap_err();
-        assert!(error.hint.ends_with("line 9\n    la?st") && !error.hint.contains("first"), "{error}");
+        assert!(error.hint.ends_with("line 9\n    last") && !error.hint.contains("first"), "{error}");
     }
 
     #[test]

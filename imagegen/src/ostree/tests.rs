@@ -220,6 +220,6 @@ fn a_commit_differs_in_these_files_alone() {
     assert_eq!(lines("other"), after);
     for (branch, base) in [("none", None), ("os", Some("none"))] {
         let error = commit(branch, base, &[]).unwrap_err();
-        assert!(error.exit_status() == 1 && error.hint.contains("a branch or commit of"), "{error}");
+        assert!(error.exit_status() == 2 && error.hint.contains("a branch or commit of"), "{error}");
     }
 }
