@@ -58,7 +58,7 @@ unpack() { dpkg-deb -x "$1" "$2" || fail "cannot unpack $1" "remove $packages to
 for package in "$packages"/base-files_*.deb "$packages"/*.deb; do unpack "$package" "$part/tree"; done
 for name in base-files busybox-static libacl1 libapparmor1 libattr1 libaudit1 libblkid1 libc6 libcap-ng0 libcap2 libcrypt1 libgcc-s1 \
     libkmod2 liblz4-1 liblzma5 libmount1 libpam0g libpcre2-8-0 libseccomp2 libselinux1 libsmartcols1 libssl3t64 libsystemd-shared \
-    libsystemd0 libtinfo6 libudev1 libuuid1 libzstd1 mount systemd systemd-sysv util-linux; do
+    libsystemd0 libtinfo6 libudev1 libuuid1 libxxhash0 libzstd1 mount systemd systemd-sysv util-linux zlib1g; do
     unpack "$(echo "$packages/${name}"_*.deb)" "$part/root"
 done
 for tree in "$part/tree" "$part/root"; do
