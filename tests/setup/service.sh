@@ -93,7 +93,7 @@ as_root=
 # shellcheck disable=SC2016
 $as_root sh -e -c 'chown -R 0:0 "$1/tree" "$1/root" && mknod -m 600 "$1/tree/dev/console" c 5 1 &&
     mkfs.ext4 -q -F -d "$1/tree" "$1/tree.ext4" 768M && mkfs.ext4 -q -F -d "$1/disk" "$1/disk.ext4" 512M &&
-    mkfs.ext4 -q -F -b 4096 -L root -d "$1/root" "$1/root.ext4" 96M' sh "$part"
+    mkfs.ext4 -q -F -b 4096 -L root -d "$1/root" "$1/root.ext4" 96M' sh "$part" >&2
 rm -rf "$part/tree" "$part/root" "$part/disk"
 echo "running Debian's dracut in QEMU (some minutes, once; log $part/log)" >&2
 # Linux finds memory-mapped devices from the last to the first: the tree is vda.
