@@ -64,7 +64,7 @@ as_root=
 [ "$(id -u)" = 0 ] || as_root=fakeroot
 # shellcheck disable=SC2016
 $as_root sh -e -c 'chown -R 0:0 "$1" && mknod -m 600 "$1/dev/console" c 5 1 && mkfs.ext4 -q -F -L root -d "$1" "$2" 768M &&
-    mkfs.ext4 -q -F -d "$3" "$4" 320M' sh "$part/tree" "$part/root.ext4" "$part/disk" "$part/disk.ext4"
+    mkfs.ext4 -q -F -d "$3" "$4" 320M' sh "$part/tree" "$part/root.ext4" "$part/disk" "$part/disk.ext4" >&2
 rm -rf "$part/tree" "$part/disk"
 # Linux finds memory-mapped devices from the last to the first: the root is vda.
 echo "installing Debian and running its dracut in QEMU (about ten minutes, once; log $part/log)" >&2

@@ -73,7 +73,7 @@ machine() {
 }
 
 # disk FOLDER IMAGE: an ext4 of what lies in the folder.
-disk() { mkfs.ext4 -q -F -d "$1" "$2" 320M; }
+disk() { mkfs.ext4 -q -F -d "$1" "$2" 320M >&2; }
 
 base=$cache/base-$suite-$arch-$digest
 if [ ! -d "$base" ]; then
@@ -88,8 +88,8 @@ if [ ! -d "$base" ]; then
     [ "$(id -u)" = 0 ] || as_root=fakeroot
     # shellcheck disable=SC2016
     $as_root sh -e -c 'chown -R 0:0 "$1" && mknod -m 600 "$1/dev/console" c 5 1 &&
-        mkfs.ext4 -q -F -L root -U 00000000-0000-4000-8000-000000000001 -d "$1" "$2" 1200M' sh "$part/tree" "$part/root.ext4"
-    mkfs.ext4 -q -F -L boot -U 00000000-0000-4000-8000-000000000002 "$part/boot.ext4" 400M
+        mkfs.ext4 -q -F -L root -U 00000000-0000-4000-8000-000000000001 -d "$1" "$2" 1200M' sh "$part/tree" "$part/root.ext4" >&2
+    mkfs.ext4 -q -F -L boot -U 00000000-0000-4000-8000-000000000002 "$part/boot.ext4" 400M >&2
     disk "$part/disk" "$part/disk.ext4"
     rm -rf "$part/tree" "$part/disk"
     echo "installing Debian in QEMU (about five minutes, once; log $part/log)" >&2
