@@ -211,9 +211,10 @@ exec /init done
     let (seen_pages, traced_pages) = (pages(&seen), pages(&traced));
     let missing = seen_pages.difference(&traced_pages).count();
     let (seen_paths, traced_paths) = (paths(&seen), paths(&traced));
-    let unknown = seen_paths.difference(&traced_paths).count();
+    let only_seen: Vec<&String> = seen_paths.difference(&traced_paths).collect();
+    let unknown = only_seen.len();
     println!(
-        "QEMU: {} pages, {} paths; kernel: {} pages, {} paths; {missing} pages and {unknown} paths only QEMU has",
+        "QEMU: {} pages, {} paths; kernel: {} pages, {} paths; {missing} pages and {unknown} paths only QEMU has: {only_seen:?}",
         seen_pages.len(),
         seen_paths.len(),
         traced_pages.len(),
