@@ -259,7 +259,7 @@ fn partition(folder: &Path, image: &Path) -> Result<Range<u64>> {
 }
 
 /// The part of a read that lies in the partition, in bytes from its start.
-fn within(read: &Range<u64>, partition: &Range<u64>) -> Option<Range<u64>> {
+pub fn within(read: &Range<u64>, partition: &Range<u64>) -> Option<Range<u64>> {
     let (start, end) = (read.start.max(partition.start), read.end.min(partition.end));
     (start < end).then(|| start - partition.start..end - partition.start)
 }

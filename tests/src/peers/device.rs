@@ -10,6 +10,7 @@
 //! speaks to a server without structured replies.
 
 use crate::Result;
+use imagegen::profile::within;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -62,11 +63,7 @@ impl Served {
 
     /// What was read between these two places, in bytes from the first.
     pub fn inside(&self, part: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
-        let cut = |read: &Range<u64>| {
-            let (start, end) = (read.start.max(part.start), read.end.min(part.end));
-            (start < end).then(|| start - part.start..end - part.start)
-        };
-        self.reads.iter().filter_map(cut)
+        self.reads.iter().filter_map(|read| within(read, part))
     }
 }
 

@@ -100,8 +100,10 @@ fn storages() -> Vec<Storage> {
 }
 
 impl Peers {
-    /// The figure of [`machine::per_instruction`] by one of the peers, which stands for all.
-    fn per_instruction(&self, peer: &Peer, last: &str) -> Result<f64> {
+    /// The figure of [`machine::per_instruction`] by the first of the peers, which stands for all; 1 for a storage that it is of no interest
+    /// to.
+    fn per_instruction(&self, storage: Storage, all: &[Peer], last: &str) -> Result<f64> {
+        let (Some(_), Some(peer)) = (storage.limits, all.first()) else { return Ok(1.0) };
         if let Some(known) = self.per_instruction.get() {
             return Ok(known);
         }

@@ -57,10 +57,7 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         let maker = Maker { folder, kernel: &peers.kernel, plain, root: None, append: " guest=work" };
         let all = make(&maker)?;
         for &storage in &storages {
-            let per_instruction = match (storage.limits, all.first()) {
-                (Some(_), Some(classic)) => peers.per_instruction(classic, MARKER)?,
-                _ => 1.0,
-            };
+            let per_instruction = peers.per_instruction(storage, &all, MARKER)?;
             for used in USED {
                 let (content_mb, used_percent) = (size as f64, f64::from(used));
                 let setting = Setting { storage, content_mb, used_percent, used_mb: None, per_instruction };

@@ -2,7 +2,7 @@
 
 use super::content::{Debian, Maker};
 use super::figures::{Cell, Setting, of, verdicts};
-use super::machine::{Boot, Peer, STORAGES, Storage, boot};
+use super::machine::{Boot, Peer, STORAGES, boot};
 use super::{Peers, RUNS, cpus, quick, storages, wanted};
 use crate::Result;
 use crate::bench::content::Compression;
@@ -11,9 +11,9 @@ use crate::bench::table::{Table, ms};
 /// The marks, in their order.
 pub const MARKERS: [&str; 3] = ["pid1", "initrd-done", "multi-user"];
 /// The one that a profile is compared with.
-pub const OURS: &str = "ours, partition";
+const OURS: &str = "ours, partition";
 /// The same with a profile of its boot.
-pub const PROFILED: &str = "ours, partition, profiled";
+const PROFILED: &str = "ours, partition, profiled";
 /// Kernel arguments of all: where the root file system is; and that systemd leaves the console to the marks.
 const APPEND: &str = " root=PARTLABEL=root rw guest=pass systemd.show_status=false";
 
@@ -39,13 +39,10 @@ pub fn run(peers: &mut Peers) -> Result<()> {
     let mut cells = Vec::new();
     let used_percent = used_mb * 1e8 / content as f64;
     for storage in storages() {
-        let per_instruction = match (storage.limits, all.first()) {
-            (Some(_), Some(limit)) => peers.per_instruction(limit, "multi-user")?,
-            _ => 1.0,
-        };
+        let per_instruction = peers.per_instruction(storage, &all, "multi-user")?;
         let content_mb = content as f64 / 1e6;
         let setting = Setting { storage, content_mb, used_percent, used_mb: Some(used_mb), per_instruction };
-        for (peer, boots) in all.iter().zip(in_turn(peers, &all, storage, per_instruction)?) {
+        for (peer, boots) in all.iter().zip(in_turn(peers, &all, setting)?) {
             cells.extend(MARKERS.iter().filter_map(|marker| Cell::new(peer, setting, &boots, marker)));
         }
         println!("{}", table(&all, &cells, setting));
@@ -121,7 +118,8 @@ fn make(peers: &Peers, debian: &Debian) -> Result<(Vec<Peer>, f64)> {
 }
 
 /// Boots all peers in turn, so that what changes on the host changes for all.
-fn in_turn(peers: &Peers, all: &[Peer], storage: Storage, per_instruction: f64) -> Result<Vec<Vec<Boot>>> {
+fn in_turn(peers: &Peers, all: &[Peer], setting: Setting) -> Result<Vec<Vec<Boot>>> {
+    let Setting { storage, per_instruction, .. } = setting;
     let runs = match (quick(), storage.limits) {
         (true, _) => 1,
         (false, None) => RUNS,
