@@ -6,6 +6,7 @@ mod profile;
 mod show;
 mod words;
 
+use crate::bytes::has;
 use crate::profile::Profile;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::verity::Image;
@@ -146,10 +147,6 @@ fn detect(path: &Path) -> Result<What> {
     } else {
         What::Archive
     })
-}
-
-fn has(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|part| part == wanted)
 }
 
 fn sealed(path: &Path, most: usize) -> Result<Vec<u8>> {

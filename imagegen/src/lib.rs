@@ -7,6 +7,7 @@ pub mod board;
 pub mod boot;
 pub mod bootloader;
 pub mod build;
+mod bytes;
 pub mod collect;
 pub mod compare;
 pub mod convert;

@@ -1,6 +1,7 @@
 //! Finds the bootstrap for an architecture and makes sure that the kernel of that architecture can start it.
 
 use crate::board::{Architecture, Board, Mode, Overlay, Slot, Source};
+use crate::bytes::has;
 use crate::{Error, Result, elf};
 use bootstrap::plan::FULL_MARK;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,7 @@ pub fn read(given: Option<&Path>, board: &Board, reads_ahead: bool) -> Result<Ve
         folder => find(folder, if full { "bootstrap-full" } else { "bootstrap" }, board.architecture)?,
     };
     let bytes = read_static(&path, "bootstrap", board.architecture)?;
-    let mark = FULL_MARK.as_bytes();
-    if full && !bytes.windows(mark.len()).any(|window| window == mark) {
+    if full && !has(&bytes, FULL_MARK.as_bytes()) {
         return Err(refused(
             &path,
             "bootstrap",

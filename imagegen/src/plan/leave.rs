@@ -4,6 +4,7 @@
 
 use super::content::follow;
 use crate::board::Architecture;
+use crate::bytes::has;
 use crate::elf;
 use crate::tree::{Node, NodeKind, Tree};
 use std::io::Read;
@@ -77,10 +78,6 @@ fn start_of(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(tree.content_path(content)).ok()?.take(LOOKED_AT).read_to_end(&mut bytes).ok()?;
     Some(bytes)
-}
-
-fn has(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
 }
 
 impl Leaving {
