@@ -1,6 +1,7 @@
 //! Superblock, inodes, attributes and directories as they lie in an image (fs/erofs/erofs_fs.h, Linux 6.12), for the writer.
 
 use super::image::{MAGIC, SUPERBLOCK_OFFSET, crc32c};
+use super::packed::{self, Packed};
 use super::place::{Place, Places};
 use super::writer::{Head, Inode};
 use crate::tree::NodeKind;
@@ -11,8 +12,6 @@ pub const BLOCK: u64 = 4096;
 const BLOCK_BITS: u8 = 12;
 /// Bytes of the slots that inodes are numbered by.
 pub const SLOT: u64 = 32;
-/// Where the first inode can lie, behind the superblock.
-pub const INODES_AT: u64 = SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES;
 const SUPERBLOCK_BYTES: u64 = 128;
 /// `EROFS_NAME_LEN`.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -30,6 +29,8 @@ pub enum Layout {
     Plain,
     /// Behind the inode.
     Inline,
+    /// Packed in blocks, to which an index behind the inode leads.
+    Packed,
 }
 
 /// Whether a compact inode of 32 bytes holds it.
@@ -48,7 +49,7 @@ pub fn inode_bytes(inode: &Inode<'_>) -> u64 {
 pub fn inode(inode: &Inode<'_>, place: &Place, number: u32, head: Head) -> Vec<u8> {
     let node = inode.node;
     let (kind, union) = match &node.kind {
-        NodeKind::File(_) => (0o100_000, place.block),
+        NodeKind::File(_) => (0o100_000, inode.packed.map_or(place.block, |index| index.blocks)),
         NodeKind::Directory => (0o040_000, place.block),
         NodeKind::Symlink(_) => (0o120_000, place.block),
         NodeKind::CharDevice(major, minor) => (0o020_000, device(*major, *minor)),
@@ -57,7 +58,11 @@ pub fn inode(inode: &Inode<'_>, place: &Place, number: u32, head: Head) -> Vec<u
         NodeKind::Socket => (0o140_000, 0),
     };
     let compact = is_compact(inode);
-    let layout: u16 = if place.layout == Layout::Inline { 2 } else { 0 };
+    let layout: u16 = match place.layout {
+        Layout::Plain => 0,
+        Layout::Inline => 2,
+        Layout::Packed => packed::LAYOUT,
+    };
     let attributes = if inode.attributes.is_empty() { 0 } else { (inode.attributes.len() - ATTRIBUTES_HEAD) / 4 + 1 };
     let mut bytes = Vec::new();
     let mut put = |field: &[u8]| bytes.extend_from_slice(field);
@@ -192,11 +197,23 @@ pub const fn kind(kind: &NodeKind) -> u8 {
     }
 }
 
+/// Where the first inode can lie, behind the superblock and the settings of what packed contents.
+pub fn inodes_at(packed: Option<&Packed>) -> u64 {
+    (SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES + packed.map_or(0, |packed| packed.settings.len() as u64))
+        .next_multiple_of(SLOT)
+}
+
 /// Puts the superblock into `metadata`, with the checksum of its block; none if there is no room.
-pub fn seal(metadata: &mut [u8], places: &Places, inodes: usize, head: Head) -> Option<()> {
+pub fn seal(
+    metadata: &mut [u8],
+    places: &Places,
+    inodes: usize,
+    head: Head,
+    packed: Option<&Packed>,
+) -> Option<()> {
     let root = u16::try_from(places.inodes.first()?.number()).ok()?;
     let block = metadata.get_mut(SUPERBLOCK_OFFSET as usize..BLOCK as usize)?;
-    let fields: [(usize, &[u8]); 9] = [
+    let fields: [(usize, &[u8]); 11] = [
         (0, &MAGIC.to_le_bytes()),
         (8, &FEATURES.to_le_bytes()),
         (12, &[BLOCK_BITS]),
@@ -205,8 +222,10 @@ pub fn seal(metadata: &mut [u8], places: &Places, inodes: usize, head: Head) -> 
         (24, &head.seconds.to_le_bytes()),
         (36, &u32::try_from(places.bytes / BLOCK).ok()?.to_le_bytes()),
         (48, &head.uuid),
-        // No metadata block address and no feature that a kernel could lack: zeros.
-        (80, &[0; 4]),
+        // No metadata block address: zeros.
+        (80, &packed.map_or(0, |packed| packed.features).to_le_bytes()),
+        (84, &packed.map_or([0; 2], |packed| packed.algorithm)),
+        (SUPERBLOCK_BYTES as usize, packed.map_or(&[], |packed| &packed.settings)),
     ];
     for (at, field) in fields {
         block.get_mut(at..at + field.len())?.copy_from_slice(field);

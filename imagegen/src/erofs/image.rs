@@ -106,11 +106,11 @@ pub enum Stored {
     },
 }
 
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..)?.first_chunk().map(|field| u16::from_le_bytes(*field))
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     bytes.get(offset..)?.first_chunk().map(|field| u32::from_le_bytes(*field))
 }
 
@@ -130,6 +130,16 @@ pub fn check_superblock(path: &Path) -> Result<()> {
 }
 
 impl Inode {
+    /// How its content is stored: `EROFS_INODE_*`.
+    pub(super) const fn layout(&self) -> u16 {
+        self.layout
+    }
+
+    /// Blocks of a compressed content, or the first block of another.
+    pub(super) const fn union(&self) -> u32 {
+        self.union
+    }
+
     /// Where it and its attributes lie.
     pub const fn place(&self) -> std::ops::Range<u64> {
         self.at..self.attributes_at + self.attributes_bytes
@@ -199,7 +209,7 @@ impl Image {
         Error::bad_input(format!("{}: {what}", self.path.display()), "the image is damaged: build it again")
     }
 
-    fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+    pub(super) fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         match self.file.read_exact_at(&mut bytes, at) {
             Ok(()) => Ok(bytes),

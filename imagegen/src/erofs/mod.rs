@@ -3,6 +3,7 @@
 mod format;
 mod image;
 mod order;
+mod packed;
 mod place;
 mod tool;
 mod verify;
@@ -13,6 +14,7 @@ pub use tool::Tool;
 pub use verify::{Entry, Extent, cat, entries, list, places, verify};
 
 use crate::tree::Tree;
+use packed::Packed;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{TAIL_BYTES, Tail};
@@ -38,15 +40,8 @@ pub struct Options {
     pub cluster_bytes: Option<u32>,
     /// Fit for direct access in memory: uncompressed, no content beside inodes.
     pub dax: bool,
-    /// Paths whose inodes and contents come first, in this order, in an uncompressed image.
+    /// Paths whose inodes and contents come first, in this order. `mkfs.erofs` keeps none: the image is written by us.
     pub first: Vec<Vec<u8>>,
-}
-
-impl Options {
-    /// Whether the image has an order that `mkfs.erofs` does not keep: not a compressed one, which only that can make.
-    pub const fn is_ordered(&self) -> bool {
-        !self.first.is_empty() && self.compression.is_none()
-    }
 }
 
 /// What was made.
@@ -60,7 +55,7 @@ pub struct Summary {
     pub sha256: [u8; 32],
     /// What lies at its end.
     pub tail: Tail,
-    /// Version of `mkfs.erofs`, if it wrote the image.
+    /// Version of `mkfs.erofs`, if it wrote the image or packed its contents.
     pub tool: Option<String>,
     /// Bytes from the start of the image that hold the inodes of [`Options::first`]; 0 if they have no place of their own.
     pub first_bytes: u64,
@@ -80,12 +75,15 @@ pub fn write(tree: &Tree, options: &Options, out: &Path, progress: &mut dyn FnMu
         create.write(true).create(true).truncate(true).mode(0o600);
         create.open(out).map(drop).map_err(Error::io("create", out))
     };
-    let (tool, first_bytes) = if options.is_ordered() {
-        create()?;
-        let head = writer::Head { uuid, seconds: source_date()?, inline: !options.dax };
-        (None, writer::write(tree, &options.first, head, out, progress)?)
-    } else {
+    let (tool, first_bytes) = if options.first.is_empty() {
         (Some(by_tool(tree, options, uuid, out, &create, progress)?), 0)
+    } else {
+        create()?;
+        let is_packed = options.compression.is_some();
+        let packed = is_packed.then(|| Packed::new(tree, options, uuid, progress)).transpose()?;
+        let head = writer::Head { uuid, seconds: source_date()?, inline: !options.dax };
+        let first_bytes = writer::write(tree, &options.first, packed.as_ref(), head, out, progress)?;
+        (packed.map(|packed| packed.version), first_bytes)
     };
     let (bytes, sha256, tail) = measure(out)?;
     Ok(Summary { uuid, bytes, sha256, tail, tool, first_bytes })

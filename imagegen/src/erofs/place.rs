@@ -44,10 +44,10 @@ impl Place {
     }
 }
 
-/// Gives every inode a place, the first `hot` of them in front; none if there is no room for all.
-pub fn assign(inodes: &[Inode<'_>], hot: usize, inline: bool) -> Option<Places> {
+/// Gives every inode a place from `start` on, the first `hot` of them in front; none if there is no room for all.
+pub fn assign(inodes: &[Inode<'_>], hot: usize, start: u64, inline: bool) -> Option<Places> {
     let mut places = Places::default();
-    let mut room = Room { next: format::INODES_AT, gaps: Vec::new() };
+    let mut room = Room { next: start, gaps: Vec::new() };
     for (index, inode) in inodes.iter().enumerate() {
         places.inodes.push(room.place(inode, inline));
         places.kinds.push(format::kind(&inode.node.kind));
@@ -83,12 +83,16 @@ impl Room {
     /// end of a content in the same block only (`erofs_map_blocks` in fs/erofs/data.c).
     fn place(&mut self, inode: &Inode<'_>, inline: bool) -> Place {
         let fixed = format::inode_bytes(inode) + inode.attributes.len() as u64;
+        if let Some(index) = inode.packed {
+            let stored = u64::from(index.blocks) * BLOCK;
+            return Place { at: self.take(fixed + index.len()), layout: Layout::Packed, stored, block: 0 };
+        }
         let tail = inode.size % BLOCK;
         let may = inline || !matches!(inode.node.kind, NodeKind::File(_));
         let layout = if may && tail > 0 && fixed + tail <= BLOCK { Layout::Inline } else { Layout::Plain };
         let (bytes, stored) = match layout {
             Layout::Inline => (fixed + tail, inode.size - tail),
-            Layout::Plain => (fixed, inode.size),
+            Layout::Plain | Layout::Packed => (fixed, inode.size),
         };
         Place { at: self.take(bytes), layout, stored, block: 0 }
     }

@@ -16,7 +16,7 @@ fn node(kind: NodeKind, mode: u32) -> Node {
 
 /// A tree with one of each, made from an archive of the system's cpio and dressed by hand.
 fn tree(spool: &Path) -> Tree {
-    let script = "mkdir -p r/bin r/many; cp /bin/true r/bin/true; seq 3000 >r/big; : >r/none; head -c 4096 /dev/zero >r/block; \
+    let script = "mkdir -p r/bin r/many; cp /bin/true r/bin/true; cp /bin/bash r/bin/; seq 3000 >r/big; : >r/none; head -c 4096 /dev/zero >r/block; \
                   printf x >r/one; ln r/big r/bin/link; for i in $(seq 300); do echo $i >r/many/$i; done; \
                   ln -s ../big r/bin/symlink; cd r; find . | sort | cpio -o -H newc --quiet >../a.cpio";
     let work = folder();
@@ -46,7 +46,10 @@ fn options() -> Vec<Options> {
     let first = ["/bin/link", "/many/7", "/nowhere", "/sticky"].map(|path| path.as_bytes().to_vec()).to_vec();
     let ordered = Options { first, ..Options::default() };
     let mapped = Options { dax: true, ..ordered.clone() };
-    vec![Options::default(), Options { dax: true, ..Options::default() }, ordered, mapped, compressed]
+    let both = Options { first: ordered.first.clone(), ..compressed.clone() };
+    let small = Options { compression: Some("lz4".to_owned()), cluster_bytes: Some(4096), ..both.clone() };
+    let dax = Options { dax: true, ..Options::default() };
+    vec![Options::default(), dax, ordered, mapped, compressed, both, small]
 }
 
 /// Device nodes need privilege. Where there is none, `everything_under_fakeroot` runs these tests with it.
@@ -81,11 +84,20 @@ fn every_node_survives_and_the_bytes_are_equal() {
             let mut content = Vec::new();
             cat(&out, b"/bin/link", &mut content).expect("cat");
             assert_eq!(content.len(), 13893);
+            let is_packed = entries_are_packed(&out);
+            assert_eq!(is_packed, options.compression.is_some(), "{options:?}");
             assert_eq!(cat(&out, b"/console", &mut content).expect_err("device").kind, Kind::BadInput);
             images.push(bytes);
         }
         assert!(images[0] == images[1], "{options:?}: same input, same bytes");
     }
+}
+
+/// Whether the large program of the image is compressed.
+fn entries_are_packed(path: &Path) -> bool {
+    let image = image::Image::open(path).expect("image");
+    let inodes = verify::walk(&image).expect("inodes");
+    image::Image::is_compressed(inodes.get(&b"/bin/bash"[..]).expect("there"))
 }
 
 #[test]

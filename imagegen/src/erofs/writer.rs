@@ -1,11 +1,12 @@
-//! Writes uncompressed EROFS in a given order: all inodes together at the start, what a boot uses first in front, contents behind them in the
+//! Writes EROFS in a given order: all inodes together at the start, what a boot uses first in front, contents behind them in the
 //! same order. `mkfs.erofs` before 1.8 takes no order, and lays inodes between the contents: a boot then reads a block here and
-//! a block there, for which a slow disk takes longer than for the bytes.
+//! a block there, for which a slow disk takes longer than for the bytes. What is compressed is packed by that tool ([`Packed`]).
 //!
-//! The format is fs/erofs/erofs_fs.h (Linux 6.12): no feature newer than 5.4 is used. Attributes lie behind their inode,
-//! none is shared.
+//! The format is fs/erofs/erofs_fs.h (Linux 6.12): no feature newer than 5.4 is used but by what packs. Attributes lie behind their
+//! inode, none is shared.
 
 use super::format::{self, BLOCK, Layout};
+use super::packed::{self, Index, Packed};
 use super::place::{self, Places};
 use crate::tree::{Content, Node, NodeKind, Tree};
 use crate::{Error, Result};
@@ -32,6 +33,8 @@ pub(super) struct Inode<'t> {
     /// Length of the content in bytes.
     pub(super) size: u64,
     pub(super) attributes: Vec<u8>,
+    /// How the content is packed, if it is.
+    pub(super) packed: Option<&'t Index>,
     /// Names and inodes of a directory, in order.
     pub(super) entries: Vec<(&'t [u8], usize)>,
 }
@@ -41,24 +44,32 @@ pub(super) struct Inode<'t> {
 ///
 /// # Errors
 /// Bad input for what the format cannot hold, failed work if a content cannot be read or the image not be written.
-pub fn write(tree: &Tree, first: &[Vec<u8>], head: Head, out: &Path, progress: &mut dyn FnMut(u64)) -> Result<u64> {
-    let inodes = inodes(tree, first)?;
+pub fn write(
+    tree: &Tree,
+    first: &[Vec<u8>],
+    packed: Option<&Packed>,
+    head: Head,
+    out: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64> {
+    let inodes = inodes(tree, first, packed)?;
     let hot = inodes.hot;
     let inodes = inodes.list;
-    let places = place::assign(&inodes, hot, head.inline).ok_or_else(|| {
+    let places = place::assign(&inodes, hot, format::inodes_at(packed), head.inline).ok_or_else(|| {
         Error::bad_input("the content is too large for one EROFS image of 16 TiB", "make an image of less")
     })?;
     let failed = || Error::failed(format!("{}: the layout contradicts itself", out.display()), "report this");
     let mut metadata = metadata(tree, &inodes, &places, head)?.ok_or_else(failed)?;
-    format::seal(&mut metadata, &places, inodes.len(), head).ok_or_else(failed)?;
+    format::seal(&mut metadata, &places, inodes.len(), head, packed).ok_or_else(failed)?;
     let mut file = File::options().write(true).truncate(true).open(out).map_err(Error::io("open", out))?;
     file.write_all(&metadata).map_err(Error::io("write", out))?;
     let mut written = metadata.len() as u64;
     progress(written);
     for index in &places.contents {
         let (Some(inode), Some(place)) = (inodes.get(*index), places.inodes.get(*index)) else { return Err(failed()) };
-        match &inode.node.kind {
-            NodeKind::File(content) => copy(tree, content, place.stored, &mut file, out)?,
+        match (&inode.node.kind, inode.packed.zip(packed)) {
+            (_, Some((index, packed))) => packed.copy(index, &mut file, out)?,
+            (NodeKind::File(content), None) => copy(tree, content, place.stored, &mut file, out)?,
             _ => file.write_all(&padded(small(inode, &places)?, place.stored)).map_err(Error::io("write", out))?,
         }
         written += place.stored.next_multiple_of(BLOCK);
@@ -74,7 +85,7 @@ struct Inodes<'t> {
     hot: usize,
 }
 
-fn inodes<'t>(tree: &'t Tree, first: &[Vec<u8>]) -> Result<Inodes<'t>> {
+fn inodes<'t>(tree: &'t Tree, first: &[Vec<u8>], packed: Option<&'t Packed>) -> Result<Inodes<'t>> {
     let mut list: Vec<Inode<'t>> = Vec::new();
     let mut by_path: HashMap<&'t [u8], usize> = HashMap::new();
     let mut by_content: HashMap<u64, usize> = HashMap::new();
@@ -87,7 +98,7 @@ fn inodes<'t>(tree: &'t Tree, first: &[Vec<u8>]) -> Result<Inodes<'t>> {
         if let Some(inode) = list.get_mut(index) {
             inode.links += 1;
         } else {
-            list.push(Inode::new(path, node)?);
+            list.push(Inode::new(path, node, packed)?);
         }
         if let NodeKind::File(content) = &node.kind {
             by_content.insert(content.id, index);
@@ -152,19 +163,26 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 impl<'t> Inode<'t> {
-    fn new(path: &[u8], node: &'t Node) -> Result<Self> {
+    fn new(path: &[u8], node: &'t Node, packed: Option<&'t Packed>) -> Result<Self> {
         let size = match &node.kind {
             NodeKind::File(content) => content.size,
             NodeKind::Symlink(target) => target.len() as u64,
             _ => 0,
         };
-        let attributes = format::attributes(&node.xattrs).map_err(|problem| {
+        let mut attributes = format::attributes(&node.xattrs).map_err(|problem| {
             let what = format!("`{}`: {problem}", path.escape_ascii());
             Error::bad_input(what, "EROFS cannot hold it: remove it, or shorten it")
         })?;
+        let packed = match &node.kind {
+            NodeKind::File(content) => packed.and_then(|packed| packed.index(content.id)),
+            _ => None,
+        };
+        if packed.is_some() {
+            packed::padded(&mut attributes);
+        }
         // A directory is named by its parent and by itself.
         let links = if node.kind == NodeKind::Directory { 2 } else { 1 };
-        Ok(Inode { node, links, size, attributes, entries: Vec::new() })
+        Ok(Inode { node, links, size, attributes, packed, entries: Vec::new() })
     }
 }
 
@@ -175,6 +193,7 @@ fn metadata(tree: &Tree, inodes: &[Inode<'_>], places: &Places, head: Head) -> R
         let core = format::inode(inode, place, number, head);
         let tail = match (place.layout, &inode.node.kind) {
             (Layout::Plain, _) => Vec::new(),
+            (Layout::Packed, _) => inode.packed.map(|index| index.moved(place.block)).unwrap_or_default(),
             (Layout::Inline, NodeKind::File(content)) => end_of(tree, content, place.stored)?,
             (Layout::Inline, _) => small(inode, places)?.split_off(usize::try_from(place.stored).unwrap_or(0)),
         };
