@@ -352,13 +352,16 @@ pub enum Free {
     Beside,
 }
 
-/// What a boot was seen to use is read ahead by a child process, beside the next init: the pieces of files listed in
-/// [`AHEAD_PATH`].
+/// What a boot was seen to use is read ahead: the first inodes before the mount, which needs them, and by a child process beside the
+/// next init the pieces of files listed in [`AHEAD_PATH`].
 #[cfg(feature = "full")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ahead {
-    /// Bytes from the start of the image that hold the inodes.
+    /// Bytes from the start of the image that are read before the mount.
     pub metadata_bytes: u32,
+    /// What the kernel reads along with what is asked for of the image's device until the list is done, in sectors of 512 bytes. For good
+    /// where there is no list.
+    pub along_sectors: u16,
 }
 
 /// Nothing, without the feature `full`: a plan that has it does not decode.
@@ -369,7 +372,7 @@ pub enum Ahead {}
 /// A piece of a file that is read ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece<'a> {
-    /// The file's path in the image; empty for a further piece of the file before.
+    /// The file's path in the image; empty for a further piece of the file before, `/` for the image itself, where its inodes lie.
     pub path: &'a str,
     /// Its first page.
     pub page: u32,

@@ -122,7 +122,7 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
         write_parts(&bootstrap, &sealed, folder, &mut manifest)?;
     } else {
         check_budget(&board, &bootstrap, &sealed)?;
-        write_initramfs(&board, &plan, bootstrap, sealed, folder)?;
+        write_initramfs(&board, &plan, bootstrap, sealed, main.first_bytes, folder)?;
         manifest.note_file(folder, manifest::INITRAMFS)?;
     }
     if board.qemu.is_some() {
@@ -271,6 +271,7 @@ fn write_initramfs(
     plan: &ResolvedPlan,
     bootstrap: Vec<u8>,
     sealed: Vec<u8>,
+    inodes: u64,
     folder: &Path,
 ) -> Result<()> {
     let mut archive = core(bootstrap, sealed)?;
@@ -286,7 +287,7 @@ fn write_initramfs(
         archive.add(plan::SHELL_PATH, 0o755, Body::Path(shell.clone()))?;
     }
     if let Some(ahead) = &plan.ahead {
-        archive.add(bootstrap::plan::AHEAD_PATH, 0o600, Body::Bytes(ahead.list.clone()))?;
+        archive.add(bootstrap::plan::AHEAD_PATH, 0o600, Body::Bytes(ahead.list(inodes)?))?;
     }
     if let Some(slot) = board.slots.iter().find(|slot| slot.source == Source::Initramfs) {
         archive.add(plan::IMAGE_PATH, 0o600, Body::Path(folder.join(images::file(slot.image))))?;

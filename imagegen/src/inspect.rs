@@ -418,7 +418,7 @@ mod tests {
         use bootstrap::plan::{List, Piece};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p");
-        let text = r#"{"format": 1, "board": "kit", "input_sha256": "ab", "images": ["cd"], "boots": 2, "files": [
+        let text = r#"{"format": 2, "board": "kit", "input_sha256": "ab", "images": ["cd"], "boots": 2, "files": [
             {"path": "/b", "pages": [[0, 3], [7, 1]]}, {"path": "/a", "pages": []}]}"#;
         std::fs::write(&path, text).unwrap();
         let text = shown(&path, &Options::default()).unwrap();

@@ -16,7 +16,7 @@ use crate::manifest::{self, Manifest};
 use crate::measure::{Watch, folder};
 use crate::{Error, Result, disk, json};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -28,7 +28,7 @@ pub use ahead::Ahead;
 pub use blocks::Blocks;
 
 /// Version of the format; a reader accepts exactly its own.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// How a profile is told.
 const KIND: json::Kind =
     json::Kind { format: FORMAT, made_by: None, max_bytes: 64 << 20, hint: "give what `imagegen profile` wrote" };
@@ -52,7 +52,7 @@ pub struct Profile {
     pub images: Vec<String>,
     /// How many boots are in it.
     pub boots: u32,
-    /// Files in the order in which they were first read.
+    /// What was read, in that order: a file comes again where others came in between.
     pub files: Vec<Used>,
 }
 
@@ -105,20 +105,34 @@ impl Profile {
         output.write(format!("{text}\n").as_bytes())
     }
 
-    /// Takes in what a further boot read: files it has not read before come behind those that are known.
+    /// Takes in what a further boot read: what is not known yet comes behind what is.
     pub fn merge(&mut self, boot: Vec<Used>) {
-        let mut known: BTreeMap<String, usize> =
-            self.files.iter().enumerate().map(|(index, used)| (used.path.clone(), index)).collect();
-        for used in boot {
-            match known.get(&used.path).and_then(|index| self.files.get_mut(*index)) {
-                Some(earlier) => earlier.pages = united(earlier.pages.iter().chain(&used.pages)),
+        let mut known: HashMap<String, Vec<[u32; 2]>> = HashMap::new();
+        for used in &self.files {
+            let pages = known.entry(used.path.clone()).or_default();
+            *pages = united(pages.iter().chain(&used.pages));
+        }
+        for mut used in boot {
+            match known.get_mut(&used.path) {
                 None => {
-                    known.insert(used.path.clone(), self.files.len());
-                    self.files.push(used);
+                    known.insert(used.path.clone(), used.pages.clone());
+                }
+                Some(pages) => {
+                    used.pages = without(&used.pages, pages);
+                    if used.pages.is_empty() {
+                        continue;
+                    }
+                    *pages = united(pages.iter().chain(&used.pages));
                 }
             }
+            self.files.push(used);
         }
         self.boots += 1;
+    }
+
+    /// How many different paths it has.
+    pub fn paths(&self) -> usize {
+        self.files.iter().map(|used| &used.path).collect::<HashSet<_>>().len()
     }
 
     /// Bytes of contents that were read, in whole pages.
@@ -143,6 +157,26 @@ impl Used {
         });
         ascending && self.raw_path().is_some_and(|path| path.starts_with(b"/"))
     }
+}
+
+/// Pages of `pieces` that are not among the ascending `known`.
+fn without(pieces: &[[u32; 2]], known: &[[u32; 2]]) -> Vec<[u32; 2]> {
+    let mut left = Vec::new();
+    for [first, count] in pieces {
+        let (mut at, end) = (*first, first.saturating_add(*count));
+        // Those before the first that reaches here are of no interest.
+        let start = known.partition_point(|[first, count]| first.saturating_add(*count) <= at);
+        for [first, count] in known.iter().skip(start).take_while(|[first, _]| *first < end) {
+            if at < *first {
+                left.push([at, first - at]);
+            }
+            at = at.max(first.saturating_add(*count));
+        }
+        if at < end {
+            left.push([at, end - at]);
+        }
+    }
+    left
 }
 
 /// Pages that are in any of these, as few pieces.

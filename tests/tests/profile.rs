@@ -115,8 +115,12 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     // A folder comes with the first file in it, read itself or not.
     let is_folder = |used: &Used| profile.files.iter().any(|other| other.path.starts_with(&format!("{}/", used.path)));
     let with_pages = |used: &&Used| !used.pages.is_empty() && !is_folder(used);
-    let order: Vec<u64> =
-        profile.files.iter().filter(with_pages).filter_map(|used| places.get(&used.raw_path()?).copied()).collect();
+    let mut known = BTreeSet::new();
+    let first = profile.files.iter().filter(|used| known.insert(&used.path)).map(|first| (&first.path, first.raw_path()));
+    let first: Vec<_> = first.collect();
+    let has_pages: BTreeSet<&String> = profile.files.iter().filter(with_pages).map(|used| &used.path).collect();
+    let order = first.iter().filter(|(path, _)| has_pages.contains(path));
+    let order: Vec<u64> = order.filter_map(|(_, raw)| places.get(raw.as_ref()?).copied()).collect();
     assert!(order.len() > 20 && order.is_sorted(), "{} files", order.len());
     let other = places.iter().find(|(path, _)| used(&path.escape_ascii().to_string()).is_none());
     assert!(other.is_none_or(|(_, at)| Some(at) > order.last()), "{other:?}");

@@ -159,7 +159,7 @@ impl Index {
         let advice = u16_at(&header, 4).unwrap_or(0);
         // Clusters of one block, nothing inside inodes or shared, and the alignment that it will have again.
         let is_known = inode.layout() == LAYOUT && advice & !(SHORT | BIG) == 0 && header.get(7) == Some(&0);
-        if !is_known || start % SLOT != 0 {
+        if !is_known || !start.is_multiple_of(SLOT) {
             return Err(unknown(&format!("has an index of another kind: {}, {header:02x?}", inode.layout())));
         }
         let (bases, bytes) = shape(inode.size.div_ceil(BLOCK), advice & SHORT != 0);

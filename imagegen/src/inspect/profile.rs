@@ -5,20 +5,22 @@ use crate::profile::{PAGE, Profile};
 use crate::table::table;
 use bootstrap::plan;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// Path of a file and pages of it: first, and how many.
 pub(super) type Pieces = (String, Vec<[u32; 2]>);
 
 /// The profile: what it was recorded on, then its paths in their order.
 pub(super) fn text(profile: &Profile) -> String {
-    let (files, bytes) = (profile.files.len(), profile.bytes());
-    let with_pages = profile.files.iter().filter(|used| !used.pages.is_empty()).count();
+    let (files, bytes) = (profile.paths(), profile.bytes());
+    let with_pages: HashSet<&str> =
+        profile.files.iter().filter(|used| !used.pages.is_empty()).map(|used| used.path.as_str()).collect();
     let boots = crate::count(profile.boots as usize, "boot");
     let mut text = format!(
         "profile of {boots} of board {}: {}, {} with contents, {bytes} bytes of them\ncontent  {}\n",
         printable(profile.board.as_bytes()),
         crate::count(files, "path"),
-        with_pages,
+        with_pages.len(),
         printable(profile.input_sha256.as_bytes()),
     );
     for image in &profile.images {
@@ -37,7 +39,7 @@ pub(super) fn json(profile: &Profile) -> Value {
         |used: &crate::profile::Used| json!({ "path": used.path, "bytes": bytes_of(&used.pages), "pages": used.pages });
     json!({
         "board": profile.board, "input_sha256": profile.input_sha256, "images": profile.images, "boots": profile.boots,
-        "paths": profile.files.len(), "bytes": profile.bytes(),
+        "paths": profile.paths(), "bytes": profile.bytes(),
         "files": profile.files.iter().map(file).collect::<Vec<_>>(),
     })
 }
@@ -59,7 +61,10 @@ pub(super) fn ahead_text(files: &[Pieces]) -> String {
     let row = |(path, pages): &Pieces| vec![bytes_of(pages).to_string(), pieces(pages), printable(path.as_bytes())];
     let bytes: u64 = files.iter().map(|(_, pages)| bytes_of(pages)).sum();
     let rows: Vec<Vec<String>> = files.iter().map(row).collect();
-    let head = format!("\nread ahead, in this order: {}, {bytes} bytes\n\n", crate::count(files.len(), "file"));
+    let different: HashSet<&str> = files.iter().map(|(path, _)| path.as_str()).filter(|path| *path != "/").collect();
+    let inodes = if files.iter().any(|(path, _)| path == "/") { "; `/` is the image, its inodes" } else { "" };
+    let count = crate::count(different.len(), "file");
+    let head = format!("\nread ahead, in this order: {count}, {bytes} bytes{inodes}\n\n");
     head + &table(&["bytes", "pages", "path"], &rows)
 }
 

@@ -5,7 +5,7 @@ use super::{IMAGE_PATH, ResolvedPlan, SHELL_PATH, extras, module_path};
 use crate::board::{self, Failure, FilePath, Method, Overlay, Slot, Source};
 use crate::error::{Error, Result};
 use bootstrap::envelope;
-use bootstrap::plan::{self, Ahead, List, MAX_BYTES, Plan, Policy, Upper};
+use bootstrap::plan::{self, List, MAX_BYTES, Plan, Policy, Upper};
 
 /// What a finished image is known by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl ResolvedPlan {
         let [modules, for_slots, extras, for_upper] = [(); 4].map(|()| vec![0; MAX_BYTES]);
         let mut buffers = Buffers { modules, slots: for_slots, extras, upper: for_upper };
         let first = images.iter().flatten().map(|image| image.first_bytes).max().unwrap_or(0);
-        let metadata_bytes = u32::try_from(first).unwrap_or(u32::MAX);
-        self.encode(slots?, upper.as_ref(), &tmpfs, metadata_bytes, &mut buffers).map_err(too_large)
+        let ahead = self.ahead.as_ref().map(|ahead| ahead.plan(first));
+        self.encode(slots?, upper.as_ref(), &tmpfs, ahead, &mut buffers).map_err(too_large)
     }
 
     fn encode(
@@ -84,7 +84,7 @@ impl ResolvedPlan {
         slots: Vec<plan::Slot<'_>>,
         upper: Option<&Known>,
         tmpfs: &str,
-        metadata_bytes: u32,
+        ahead: Option<plan::Ahead>,
         buffers: &mut Buffers,
     ) -> std::result::Result<Vec<u8>, envelope::Error> {
         let paths: Vec<_> = self.modules.iter().map(module_path).collect();
@@ -107,7 +107,7 @@ impl ResolvedPlan {
             upper,
             extras: List::encode(self.layer.iter().map(extras::Owned::borrowed), &mut buffers.extras)?,
             free: self.free,
-            ahead: self.ahead.as_ref().map(|_| Ahead { metadata_bytes }),
+            ahead,
             watchdog: self
                 .watchdog
                 .as_ref()

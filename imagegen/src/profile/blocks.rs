@@ -3,7 +3,7 @@
 use super::{PAGE, Used, escape, united};
 use crate::Result;
 use crate::erofs::{self, Extent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -76,27 +76,32 @@ impl Blocks {
     }
 }
 
-/// What was used, in the order in which it was first seen.
+/// What was used, in the order in which it was seen.
 #[derive(Default)]
 pub(super) struct Seen {
-    order: Vec<usize>,
-    pages: BTreeMap<usize, BTreeSet<u32>>,
+    /// Pages of files that came one after the other.
+    order: Vec<(usize, BTreeSet<u32>)>,
+    known: HashMap<usize, HashSet<u32>>,
 }
 
 impl Seen {
     /// Notes a file, and a page of it if it is content that was read.
     pub(super) fn add(&mut self, file: usize, page: Option<u32>) {
-        let known = self.pages.entry(file).or_insert_with(|| {
-            self.order.push(file);
-            BTreeSet::new()
-        });
-        known.extend(page);
+        let is_first = !self.known.contains_key(&file);
+        let known = self.known.entry(file).or_default();
+        if !page.map_or(is_first, |page| known.insert(page)) {
+            return;
+        }
+        match self.order.last_mut() {
+            Some((last, pages)) if *last == file => pages.extend(page),
+            _ => self.order.push((file, page.into_iter().collect())),
+        }
     }
 
     /// The same by paths.
     pub(super) fn used(&self, paths: &[Vec<u8>]) -> Vec<Used> {
-        let used = |file: &usize| {
-            let pieces: Vec<[u32; 2]> = self.pages.get(file).into_iter().flatten().map(|page| [*page, 1]).collect();
+        let used = |(file, pages): &(usize, BTreeSet<u32>)| {
+            let pieces: Vec<[u32; 2]> = pages.iter().map(|page| [*page, 1]).collect();
             let path = escape(paths.get(*file).map_or(&[][..], Vec::as_slice));
             Used { path, pages: united(pieces.iter()) }
         };

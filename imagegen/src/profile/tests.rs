@@ -19,8 +19,11 @@ fn profile(files: Vec<Used>) -> Profile {
 fn what_is_merged_keeps_its_order_and_unites_pages() {
     let mut profile = profile(vec![used("/b", &[[0, 2]]), used("/a", &[[4, 1]])]);
     profile.merge(vec![used("/c", &[]), used("/a", &[[0, 1], [5, 2]])]);
-    let expected = [used("/b", &[[0, 2]]), used("/a", &[[0, 1], [4, 3]]), used("/c", &[])];
+    let expected = [used("/b", &[[0, 2]]), used("/a", &[[4, 1]]), used("/c", &[]), used("/a", &[[0, 1], [5, 2]])];
     assert_eq!((profile.files.as_slice(), profile.boots, profile.bytes()), (&expected[..], 2, 6 * PAGE));
+    profile.merge(vec![used("/b", &[[1, 3]]), used("/a", &[[0, 7]]), used("/c", &[]), used("/a", &[[1, 3]])]);
+    let more = [used("/b", &[[2, 2]]), used("/a", &[[1, 3]])];
+    assert_eq!((&profile.files[..4], &profile.files[4..], profile.paths()), (&expected[..], &more[..], 3));
 }
 
 #[test]
@@ -32,7 +35,7 @@ fn a_profile_that_is_none_is_refused_with_its_name() {
     assert_eq!(Profile::read(&path).unwrap(), good);
     let text = std::fs::read_to_string(&path).unwrap();
     for (from, to, cause) in [
-        ("\"format\": 1", "\"format\": 9", "a newer format, 9"),
+        ("\"format\": 2", "\"format\": 9", "a newer format, 9"),
         ("\"boots\"", "\"boats\"", "unknown field `boats`"),
         ("/a", "a", "path or pages that no file has"),
         ("      1\n", "      0\n", "path or pages that no file has"),
@@ -95,11 +98,38 @@ fn blocks_of_an_image_lead_to_files_and_files_to_its_front() {
     assert_eq!(misfits, expected);
     let (first, folder) = Ahead::of(&profile(vec![used("/d", &[[0, 1]]), used("/z", &[[0, 11]])]), &tree).unwrap();
     assert_eq!((first.len(), folder.misfits(&profile(Vec::new()))), (2, None));
-    let pieces: Vec<_> = plan::pieces(&ahead.list).into_iter().collect();
+    let list = ahead.list(0).unwrap();
+    let pieces: Vec<_> = plan::pieces(&list).into_iter().collect();
     assert_eq!(pieces, [plan::Piece { path: "/z", page: 1, pages: 10 }]);
     let (ordered, first_bytes) = first_block(&erofs::Options { first, ..erofs::Options::default() });
     assert!(ordered.start < plain.start && first_bytes > 1152 && first_bytes < 8192, "{ordered:?} {first_bytes}");
     erofs::verify(&tree, &image).unwrap();
+}
+
+/// Files in the order of reading, what was read together together, and all inodes in pieces between them.
+#[test]
+fn pieces_come_in_the_order_of_reading_with_the_inodes() {
+    let spool = tempfile::tempdir().unwrap();
+    let work = tempfile::tempdir().unwrap();
+    let script = "mkdir r; for f in a b c; do head -c 2000000 /dev/zero >r/$f; done; cd r; \
+                  find . | sort | cpio -o -H newc --quiet >../a.cpio";
+    assert!(Command::new("bash").args(["-euc", script]).current_dir(work.path()).status().unwrap().success());
+    let tree = input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).unwrap();
+    let files = vec![used("/a", &[[0, 4]]), used("/b", &[[9, 60]]), used("/a", &[[30, 2]]), used("/c", &[[0, 99]])];
+    let last = used("/a", &[[100, 1]]);
+    let profile = profile([files, vec![last]].concat());
+    let (first, ahead) = Ahead::of(&profile, &tree).unwrap();
+    assert_eq!((first.len(), ahead.files, ahead.pieces, ahead.pages), (3, 3, 5, 4 + 60 + 2 + 99 + 1));
+    let shown = |inodes| {
+        let list = ahead.list(inodes).unwrap();
+        plan::pieces(&list).into_iter().map(|piece| format!("{} {} {}", piece.path, piece.page, piece.pages)).collect()
+    };
+    let plain: Vec<String> = shown(32 << 10);
+    assert_eq!(plain, ["/a 0 4", " 30 2", "/b 9 60", "/c 0 99", "/a 100 1"]);
+    let with_inodes: Vec<String> = shown(81 << 10);
+    let expected = ["/ 8 4", "/a 0 4", " 30 2", "/ 12 4", "/b 9 60", "/ 16 4", "/c 0 99", "/ 20 1", "/a 100 1"];
+    assert_eq!(with_inodes, expected);
+    assert_eq!((ahead.plan(9000).metadata_bytes, ahead.plan(81 << 10).metadata_bytes), (9000, 32 << 10));
 }
 
 proptest! {
@@ -120,6 +150,15 @@ proptest! {
         std::fs::write(&path, &bytes).unwrap();
         let _ = Profile::read(&path);
         let _ = plan::pieces(&bytes).into_iter().count();
+    }
+
+    #[test]
+    fn what_is_left_is_what_was_not_known(pieces in proptest::collection::vec((0..60_u32, 1..9_u32), 0..5), known in proptest::collection::vec((0..60_u32, 1..9_u32), 0..5)) {
+        let ranges = |pieces: Vec<(u32, u32)>| pieces.into_iter().map(|(first, count)| [first, count]).collect::<Vec<_>>();
+        let (pieces, known) = (united(ranges(pieces).iter()), united(ranges(known).iter()));
+        let all = |pieces: &[[u32; 2]]| pieces.iter().flat_map(|[first, count]| *first..first + count).collect::<Vec<_>>();
+        let expected: Vec<u32> = all(&pieces).into_iter().filter(|page| !all(&known).contains(page)).collect();
+        prop_assert_eq!(all(&without(&pieces, &known)), expected);
     }
 
     #[test]

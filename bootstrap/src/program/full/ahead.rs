@@ -1,12 +1,14 @@
 //! Reads ahead what a boot was seen to use, before it is asked for: the first inodes before the mount, which needs them, all else by a
-//! child process beside the next init, which ends with its list.
+//! child process beside the next init, which ends with its list or by SIGTERM: systemd sends it to all when it leaves an initramfs.
 //!
-//! The kernel reads on its own; asking costs no more than making pages. The child lets go of everything when it ends. As long as it waits
-//! for the disk, somebody else has the processor.
+//! The kernel reads on its own; asking costs no more than making pages. Until the list is done it reads less along with what others ask
+//! for: what they use comes anyway. The child lets go of everything when it ends. As long as it waits for the disk, somebody else has
+//! the processor.
 
 use crate::program::early::read_whole;
 use crate::program::folder::IMAGE;
-use crate::program::sys::call::in_child;
+use crate::program::sys::block::{read_ahead, set_read_ahead};
+use crate::program::sys::call::{hold_sigterm, in_child, is_told_to_end};
 use crate::program::text::c_path;
 use bootstrap::plan::{self, AHEAD_PAGE, Plan};
 use core::ffi::CStr;
@@ -20,9 +22,6 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
 const LIST: &CStr = c"/ahead";
 /// As `nice`: whoever boots comes first.
 const NICE: i32 = 19;
-/// Bytes of inodes asked for before the mount: what mount, overlay and the start of the next init look at, each of which would
-/// otherwise be a request of its own.
-const FIRST_BYTES: u64 = 32 * 1024;
 /// Bytes of a request of the child. A kernel without preemption makes its pages in one go and is held up no longer than that takes; an
 /// SD card (20 MB/s, 500 requests a second) takes three times as long for its bytes as for a request.
 const REQUEST_BYTES: u64 = 128 * 1024;
@@ -41,13 +40,9 @@ pub fn prepare(plan: &Plan<'_>) {
     METADATA_BYTES.store(plan.ahead.map_or(0, |ahead| ahead.metadata_bytes), Ordering::Relaxed);
 }
 
-fn metadata_bytes() -> u64 {
-    METADATA_BYTES.load(Ordering::Relaxed).into()
-}
-
 /// Starts reading the first inodes from the device or file that begins with the image.
 pub fn want_metadata(image: &OwnedFd) {
-    want(image, 0, metadata_bytes().min(FIRST_BYTES));
+    want(image, 0, METADATA_BYTES.load(Ordering::Relaxed).into());
 }
 
 /// Keeps it for [`start`].
@@ -59,31 +54,39 @@ pub const fn kept(image: OwnedFd) -> Image {
 /// here: the one may be deleted and the other unmounted before the child gets to it.
 #[inline(never)]
 pub fn start(plan: &Plan<'_>, image: Image) {
-    if plan.ahead.is_none() {
-        return;
+    let Some(ahead) = plan.ahead else { return };
+    // A file has no such setting.
+    let before = read_ahead(&image.0);
+    if before.is_ok() {
+        let _ = set_read_ahead(&image.0, ahead.along_sectors.into());
     }
     // What cannot be read ahead is read later.
     if let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         && let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
     {
-        in_child(move || read(&list, &root, image));
+        in_child(move || {
+            hold_sigterm();
+            let _ = rustix::process::setpriority_process(None, NICE);
+            let mut queue = Queue::of(image);
+            read(&list, &root, &mut queue);
+            if let (Ok(sectors), Some(image)) = (before, queue.image()) {
+                let _ = set_read_ahead(image, sectors);
+            }
+        });
     }
 }
 
 #[inline(never)]
-fn read(list: &OwnedFd, root: &OwnedFd, image: Image) {
-    let _ = rustix::process::setpriority_process(None, NICE);
+fn read(list: &OwnedFd, root: &OwnedFd, queue: &mut Queue) {
     let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
     let Ok(list) = read_whole(list, &mut buffer) else { return };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut queue = Queue::default();
-    queue.open(image.0);
-    if !queue.want(FIRST_BYTES, metadata_bytes().saturating_sub(FIRST_BYTES)) {
-        return;
-    }
     let mut is_open = false;
     for piece in plan::pieces(list) {
-        if !piece.path.is_empty() {
+        if piece.path == "/" {
+            queue.file = IMAGE_FILE;
+            is_open = true;
+        } else if !piece.path.is_empty() {
             // Relative to the image, whatever lies over it.
             let file = openat(root, &*c_path![".", piece.path], flags, Mode::empty());
             is_open = file.map(|file| queue.open(file)).is_ok();
@@ -94,27 +97,45 @@ fn read(list: &OwnedFd, root: &OwnedFd, image: Image) {
     }
 }
 
+/// The place of the image among the queue's files.
+const IMAGE_FILE: usize = QUEUE + 1;
+
 /// Requests under way, of as many files at most.
 #[derive(Default)]
 struct Queue {
-    /// One more than requests, so that none of these is of a file that is replaced.
-    files: [Option<OwnedFd>; QUEUE + 1],
+    /// One more than requests, so that none of these is of a file that is replaced; and the image.
+    files: [Option<OwnedFd>; IMAGE_FILE + 1],
     file: usize,
+    /// Where the last file was opened.
+    opened: usize,
     /// Which file, and where its last page begins.
     requests: [(usize, u64); QUEUE],
     made: usize,
 }
 
 impl Queue {
+    fn of(image: Image) -> Self {
+        let mut queue = Queue::default();
+        if let Some(place) = queue.files.get_mut(IMAGE_FILE) {
+            *place = Some(image.0);
+        }
+        queue
+    }
+
+    fn image(&self) -> Option<&OwnedFd> {
+        self.files.get(IMAGE_FILE)?.as_ref()
+    }
+
     /// What is wanted from now on is of this file.
     fn open(&mut self, file: OwnedFd) {
-        self.file = (self.file + 1) % self.files.len();
+        self.opened = (self.opened + 1) % IMAGE_FILE;
+        self.file = self.opened;
         if let Some(place) = self.files.get_mut(self.file) {
             *place = Some(file);
         }
     }
 
-    /// Makes requests, each in the place of the oldest, which is waited for; false once memory is short.
+    /// Makes requests, each in the place of the oldest, which is waited for; false once memory is short, or nothing more is wanted.
     fn want(&mut self, offset: u64, bytes: u64) -> bool {
         let end = offset.saturating_add(bytes);
         let mut start = offset;
@@ -129,6 +150,9 @@ impl Queue {
                 if place == 0 && is_memory_short() {
                     return false;
                 }
+            }
+            if is_told_to_end() {
+                return false;
             }
             if let Some(Some(file)) = self.files.get(self.file) {
                 want(file, start, length);

@@ -19,6 +19,10 @@ mod number {
     pub const EXECVE: usize = 221;
     pub const PPOLL: usize = 73;
     #[cfg(feature = "full")]
+    pub const RT_SIGPROCMASK: usize = 135;
+    #[cfg(feature = "full")]
+    pub const RT_SIGPENDING: usize = 136;
+    #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 217;
 }
 #[cfg(target_arch = "arm")]
@@ -35,6 +39,10 @@ mod number {
     pub const EXECVE: usize = 11;
     pub const PPOLL: usize = 336;
     #[cfg(feature = "full")]
+    pub const RT_SIGPROCMASK: usize = 175;
+    #[cfg(feature = "full")]
+    pub const RT_SIGPENDING: usize = 176;
+    #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 309;
 }
 #[cfg(target_arch = "x86_64")]
@@ -49,6 +57,10 @@ mod number {
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
     pub const PPOLL: usize = 271;
+    #[cfg(feature = "full")]
+    pub const RT_SIGPROCMASK: usize = 14;
+    #[cfg(feature = "full")]
+    pub const RT_SIGPENDING: usize = 127;
     #[cfg(feature = "full")]
     pub const ADD_KEY: usize = 248;
 }
@@ -168,6 +180,29 @@ pub fn in_child(work: impl FnOnce()) {
         negative if negative < 0 => work(),
         _ => {}
     }
+}
+
+/// A mask with SIGTERM alone, and its size in bytes: a word or two, 64 bits in all.
+#[cfg(feature = "full")]
+static SIGTERM: u64 = 1 << 14;
+#[cfg(feature = "full")]
+const MASK_BYTES: usize = size_of::<u64>();
+
+/// From now on SIGTERM waits, for [`is_told_to_end`].
+#[cfg(feature = "full")]
+pub fn hold_sigterm() {
+    const SIG_BLOCK: usize = 0;
+    // SAFETY: reads a mask of the size that it is told.
+    unsafe { call(number::RT_SIGPROCMASK, [SIG_BLOCK, (&raw const SIGTERM).addr(), 0, MASK_BYTES, 0]) };
+}
+
+/// Whether SIGTERM has come.
+#[cfg(feature = "full")]
+pub fn is_told_to_end() -> bool {
+    let mut pending = 0_u64;
+    // SAFETY: writes a mask of the size that it is told.
+    unsafe { call(number::RT_SIGPENDING, [(&raw mut pending).addr(), MASK_BYTES, 0, 0, 0]) };
+    pending & SIGTERM != 0
 }
 
 /// Ends this process.
