@@ -9,7 +9,7 @@ use std::fmt::Write;
 const STYLE: &str = "\
 :root{color-scheme:light dark}
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:CanvasText;background:Canvas}
-h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}h3{font-size:1em;margin:1.5em 0 .3em}
+h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}h3{font-size:1em;margin:1.5em 0 .3em}h1,h2,h3,p{overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}
 td,th{text-align:left;vertical-align:top;padding:.25em .6em;border-bottom:1px solid #8886}
 .n td:not(:first-child):not(:last-child),.n th:not(:first-child):not(:last-child){text-align:right;white-space:nowrap;\
@@ -34,11 +34,19 @@ pub fn page(title: &str, body: &str) -> String {
     )
 }
 
+/// Columns that a phone has no room for: how sure the others are.
+const NOT_ON_A_PHONE: [&str; 5] = ["IQR", "IQR ms", "from", "to", "effect"];
+
 /// A table; cells are escaped here. Each row with the class that marks it; numbers stand between the first and last column.
 pub fn table(heads: &[&str], rows: &[(&str, Vec<String>)]) -> String {
+    let attribute = |class: &str| if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     let line = |class: &str, tag: &str, cells: &[String]| {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+        let class = attribute(class);
+        let cell = |(index, cell): (usize, &String)| {
+            let is_odd = heads.get(index).is_some_and(|head| NOT_ON_A_PHONE.contains(head));
+            format!("<{tag}{}>{}</{tag}>", attribute(if is_odd { "odd" } else { "" }), escaped(cell))
+        };
+        let cells: String = cells.iter().enumerate().map(cell).collect();
         format!("<tr{class}>{cells}</tr>\n")
     };
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
