@@ -226,7 +226,7 @@ fn legend(svg: &mut String, names: &[&str]) {
         );
     }
     for (index, (shape, name)) in SHAPES.iter().enumerate() {
-        let (x, y) = (545 + index / 2 * 120, 58 + index % 2 * 19);
+        let (x, y) = (520 + index / 2 * 120, 58 + index % 2 * 19);
         let _ = writeln!(
             svg,
             "<path class=\"t\" transform=\"translate({x} {y})\" d=\"{shape}\"/><text class=\"t\" x=\"{}\" y=\"{}\">{name}</text>",

@@ -126,7 +126,7 @@ pub fn per_instruction(peer: &Peer, last: &str, runs: usize) -> Result<f64> {
     if ratio.is_finite() && ratio >= 1.0 {
         Ok(ratio)
     } else {
-        Err("this host emulates faster than 1 ns an instruction".into())
+        Err("QEMU seems to need less than 1 ns for an instruction\n  end what else runs on this host".into())
     }
 }
 

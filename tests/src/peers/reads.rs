@@ -1,7 +1,6 @@
 //! What is read for what is used, until each mark: `target/profile.json`, a row for every image with and without a profile, and for the
 //! best classic initramfs.
 
-use super::content::Usage;
 use super::figures::{Cell, best, of};
 use super::machine::{Boot, Peer};
 use super::system::MARKERS;
@@ -42,11 +41,16 @@ pub fn best_classic<'c>(cells: &'c [Cell], storage: &str, marker: &str) -> Optio
     best(&of(cells, storage, marker), |cell| cell.peer.starts_with("classic"), Cell::with_load_ms)
 }
 
-/// The rows of one storage. `read` says what the image of a peer was read until a mark.
-pub fn rows(cells: &[Cell], storage: &str, usage: &Usage, read: &dyn Fn(&str, &str) -> Option<u64>) -> Vec<Row> {
+/// The rows of one storage. `used` says what is used until a mark, `read` how much of the image of a peer was read until then.
+pub fn rows(
+    cells: &[Cell],
+    storage: &str,
+    used: &dyn Fn(&str) -> Option<u64>,
+    read: &dyn Fn(&str, &str) -> Option<u64>,
+) -> Vec<Row> {
     let mut rows = Vec::new();
     for marker in MARKERS {
-        let bytes_used = usage.bytes(marker);
+        let bytes_used = used(marker);
         let ours = of(cells, storage, marker).into_iter().filter(|cell| is_of_a_pair(&cell.peer));
         rows.extend(ours.map(|cell| Row { cell: cell.clone(), bytes_read: read(&cell.peer, marker), bytes_used }));
         let loaded = |cell: &Cell| (cell.loaded_mb * 1e6).round() as u64;
@@ -63,7 +67,6 @@ pub fn rows(cells: &[Cell], storage: &str, usage: &Usage, read: &dyn Fn(&str, &s
 mod tests {
     use super::super::figures::tests::cell;
     use super::*;
-    use imagegen::profile::Profile;
 
     #[test]
     fn plain_profiled_and_the_classic_that_is_first_have_their_bytes() {
@@ -81,16 +84,8 @@ mod tests {
             of("classic, lz4", "pid1", 90.0, 16.0),
             of("classic, lz4", "multi-user", 900.0, 16.0),
         ];
-        let profile = Profile {
-            format: 1,
-            board: String::new(),
-            input_sha256: String::new(),
-            images: vec![],
-            boots: 1,
-            files: vec![],
-        };
-        let usage = Usage { profile, until: vec![("pid1".into(), 4096)] };
-        let rows = rows(&cells, "eMMC", &usage, &|peer, _| (peer == "ours, partition").then_some(8192));
+        let used = |marker: &str| (marker == "pid1").then_some(4096);
+        let rows = rows(&cells, "eMMC", &used, &|peer, _| (peer == "ours, partition").then_some(8192));
         let bytes: Vec<_> = rows.iter().map(|row| (row.cell.peer.as_str(), row.bytes_read, row.bytes_used)).collect();
         assert_eq!(
             bytes,

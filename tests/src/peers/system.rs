@@ -51,7 +51,7 @@ pub fn run(peers: &mut Peers) -> Result<()> {
         println!("{}", table(&all, &cells, *setting));
         let read = read(&all, setting.storage, &boots)?;
         let until = |peer: &str, marker: &str| read.get(&(peer, marker)).copied();
-        rows.extend(reads::rows(&cells, setting.storage.name, &usage, &until));
+        rows.extend(reads::rows(&cells, setting.storage.name, &|marker| usage.bytes(marker), &until));
         drawn.extend(curves::choose(&cells, setting.storage, &all, &boots));
     }
     println!("{}", memory_table(&all, &cells));
@@ -88,8 +88,13 @@ fn by_profile(cells: &[Cell], [plain, profiled]: [&str; 2]) -> Vec<String> {
             let (Some(plain), Some(profiled)) = (find(plain), find(profiled)) else { continue };
             let less = (plain.median_ms - profiled.median_ms) / plain.median_ms * 100.0;
             let mut line = format!(
-                "{}, {}, {marker}: {:.1} ms with a profile, {:.1} without: {less:.1} % less",
-                plain.peer, storage.name, profiled.median_ms, plain.median_ms
+                "{}, {}, {marker}: {:.1} ms with a profile, {:.1} without: {:.1} % {}",
+                plain.peer,
+                storage.name,
+                profiled.median_ms,
+                plain.median_ms,
+                less.abs(),
+                if less < 0.0 { "more" } else { "less" }
             );
             if let (Some(plain), Some(profiled), Some(used)) = (plain.read_mb, profiled.read_mb, profiled.used_mb) {
                 line += &format!(
