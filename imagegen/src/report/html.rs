@@ -3,7 +3,6 @@
 use super::{HEADS, Set, cells, comparisons, conditions, escaped, svg};
 use crate::compare;
 use crate::runs::Runs;
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Colours are Okabe and Ito's (2008), which people who see fewer of them can tell apart; each bar has its name beside it.
@@ -22,7 +21,7 @@ svg rect{stroke:currentColor;stroke-width:.6}svg line{stroke:currentColor;stroke
 .firmware{fill:#999}.bootloader{fill:#cc79a7}.kernel{fill:#0072b2}.initcall{fill:#56b4e9}.step{fill:#d55e00}.module{fill:#e69f00}\
 .initrd{fill:#009e73}.userspace{fill:#f0e442}.mark{fill:currentColor}
 .narrow{display:none}
-@media(max-width:40em){.odd{display:none}.narrow{display:block}body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .35em;font-size:13px}.n td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:7.5em}}
+@media(max-width:40em){.odd{display:none}.narrow{display:block}body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .2em;font-size:12px}.n td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:6.5em}}
 @media print{body{max-width:none;margin:0;font-size:11px}svg,tr{break-inside:avoid}h2,h3,h2+p,h3+p{break-after:avoid}\
 td,th{padding:.15em .4em}.scroll{overflow:visible}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
@@ -53,11 +52,10 @@ pub fn table(heads: &[&str], rows: &[(&str, Vec<String>)]) -> String {
     };
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let body: String = rows.iter().map(|(class, cells)| line(class, "td", cells)).collect();
-    let hidden: BTreeSet<&str> =
-        NOT_ON_A_PHONE.into_iter().filter(|head| heads.iter().any(|known| known == head)).collect();
+    let hidden: Vec<&str> = NOT_ON_A_PHONE.into_iter().filter(|head| heads.iter().any(|known| known == head)).collect();
     let note = match hidden.is_empty() {
         true => String::new(),
-        false => format!("<p class=\"narrow\">On a wider screen: {}.</p>\n", Vec::from_iter(hidden).join(", ")),
+        false => format!("<p class=\"narrow\">On a wider screen: {}.</p>\n", hidden.join(", ")),
     };
     format!("<div class=\"scroll\"><table class=\"n\">\n{}{body}</table></div>\n{note}", line("", "th", &heads))
 }
