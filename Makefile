@@ -108,8 +108,11 @@ bench: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@cargo run --release --locked --quiet --package tests --bin bench
 
-# The same content booted by ours and by every other way, side by side; writes target/peers.json and target/peers.svg. About
-# an hour on an idle machine, and ten minutes more the first time, for the Debian that is booted.
+# The same content booted by ours and by every other way, side by side, each in its turn; writes target/peers.json and peers.svg, and what
+# was read for what is used: target/profile.json and profile.svg. About an hour on an idle machine, and ten minutes more the first time,
+# for the Debian that is booted. For a part of it, without make: target/release/peers system|sweep, with PEERS_RUNS (boots of each),
+# PEERS_ONLY and PEERS_STORAGE (parts of names, or whole ones behind `=`, with semicolons between) and PEERS_MINUTES (no round of boots
+# ends later); target/release/peers keep takes all of it to where the README shows it from.
 bench-peers: setup-test setup-bench bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@cargo run --release --locked --quiet --package tests --bin peers

@@ -8,7 +8,7 @@ mod verdict;
 pub use verdict::Outcome;
 
 use crate::manifest::{self, Machine, Manifest};
-use crate::{Error, Result, memory, sign};
+use crate::{Error, Result, bootloader, memory, sign};
 use console::{Log, Parser};
 use nix::sys::termios::{self, SetArg, Termios};
 use qemu::{Clock, Disk, End, Qemu};
@@ -35,8 +35,8 @@ pub struct Options {
 /// The QEMU that boots `folder`, as its manifest describes it. Whether it is asked for keys is left to the caller.
 ///
 /// # Errors
-/// Bad input if the folder is not ours, its board does not boot in QEMU, there is no kernel, or a file is not as long as it
-/// was when it was built.
+/// Bad input if the folder is not ours, its board does not boot in QEMU, there is no kernel, that of `options` is none of the board's
+/// processor, or a file is not as long as it was when it was built.
 pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
     let manifest = manifest::read(folder)?;
     let machine = machine(&manifest)?;
@@ -47,6 +47,9 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
     if !kernel.is_file() {
         let what = format!("no kernel: {} is not a file", kernel.display());
         return Err(Error::bad_input(what, "give --kernel FILE, here or to `imagegen build`"));
+    }
+    if options.kernel.is_some() {
+        bootloader::check_kernel(&manifest.board.architecture, &kernel)?;
     }
     check_sizes(folder, &manifest, options.kernel.is_some())?;
     let mut append = OsString::from(format!("console={} {}", machine.console, machine.append).trim_end());
@@ -112,7 +115,7 @@ fn machine(manifest: &Manifest) -> Result<&Machine> {
 /// As [`prepare`]; failed work if QEMU does not start.
 pub fn run(folder: &Path, options: &Options) -> Result<Outcome> {
     let mut qemu = prepare(folder, options)?;
-    if let Err(unsigned) = sign::check_is_signed(folder, &manifest::read(folder)?) {
+    if let Err(unsigned) = sign::check_is_signed(folder, &manifest::read(folder)?, &manifest::IMAGES) {
         // Another slot may boot, and the boot itself says it too.
         log::warn!("{}", unsigned.what);
     }
@@ -243,6 +246,15 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_file_that_is_no_kernel_is_refused_before_the_boot() {
+        let folder = folder("#!/bin/sh\nexit 1\n");
+        let other = Options { kernel: Some(folder.path().join("qemu")), ..options() };
+        let error = prepare(folder.path(), &other).unwrap_err();
+        assert!(error.exit_status() == 2 && error.what.contains("no kernel that is known"), "{error}");
+        assert!(error.what.contains("for aarch64") && error.hint.contains("--kernel"), "{error}");
+    }
+
+    #[test]
     fn every_boot_that_fails_says_why() {
         let says = |script: &str, append: &str, timeout: u64, cause: &str, remedy: &str| {
             let folder = folder(&format!("#!/bin/sh\n{script}\n"));
@@ -279,13 +291,15 @@ pub(crate) mod tests {
         }
         manifest.write(folder.path()).unwrap();
         prepare(folder.path(), &options()).unwrap();
+        let kernel = folder.path().join("Image");
+        std::fs::write(&kernel, [&[0; 56][..], b"ARM\x64"].concat()).unwrap();
         for name in [manifest::INITRAMFS, manifest::DISK, manifest::KERNEL] {
             for (content, how) in [("fou", "truncated: 3 bytes, built with 4"), ("fours", "too long: 5 bytes")] {
                 std::fs::write(folder.path().join(name), content).unwrap();
                 let error = prepare(folder.path(), &options()).unwrap_err();
                 assert!(error.exit_status() == 2 && error.what.contains(&format!("{name}: {how}")), "{error}");
             }
-            let other = Options { kernel: Some(folder.path().join("qemu")), ..options() };
+            let other = Options { kernel: Some(kernel.clone()), ..options() };
             assert_eq!(prepare(folder.path(), &other).is_ok(), name == manifest::KERNEL);
             std::fs::write(folder.path().join(name), "four").unwrap();
         }

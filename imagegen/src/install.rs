@@ -67,7 +67,7 @@ fn whole(source: &Path) -> Result<Image> {
     if is_folder {
         let manifest = manifest::read(source)?;
         verify::check_output(source, &manifest, manifest::EROFS)?;
-        sign::check_is_signed(source, &manifest)?;
+        sign::check_is_signed(source, &manifest, &[manifest::EROFS])?;
     }
     if image.attached.is_some() {
         let progress = Progress::start("verifying", Some(image.data_bytes));

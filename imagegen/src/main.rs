@@ -84,8 +84,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             inspect::run(&file, &inspect::Options { cat, json }, &mut io::stdout().lock())?;
         }
         Command::Sign { image, key, certificate, provider, engine } => {
-            let signed = sign::run(&image, &sign::Signer { key, certificate, provider, engine })?;
-            print(&format!("signed root hash {}\n", manifest::hex(&signed.summary.root_hash)))?;
+            for signed in sign::run(&image, &sign::Signer { key, certificate, provider, engine })? {
+                let of = signed.name.map_or_else(String::new, |name| format!(" of {name}"));
+                print(&format!("signed root hash {}{of}\n", manifest::hex(&signed.attached.summary.root_hash)))?;
+            }
         }
         Command::Verify { image, certificate, root_hash } => {
             verify::run(&image, &verify::Options { certificate, root_hash }, &mut io::stdout().lock())?;

@@ -17,6 +17,8 @@ pub const INITRAMFS: &str = "initramfs.img";
 pub const EROFS: &str = "initoverlayfs.erofs";
 /// The rescue image.
 pub const RESCUE: &str = "rescue.erofs";
+/// The images of a folder; the second is there if a slot holds it.
+pub const IMAGES: [&str; 2] = [EROFS, RESCUE];
 /// The GPT disk for QEMU.
 pub const DISK: &str = "disk.img";
 /// Mode `service`: the plan, for dracut's module.
@@ -195,9 +197,9 @@ impl Manifest {
         self.outputs.insert(name.to_owned(), Output { bytes, sha256: hex(&sha256), limit: None });
     }
 
-    /// Whether a slot takes the image itself only if it is signed: what its plan says in words.
-    pub fn wants_signature(&self) -> bool {
-        self.plan.iter().any(|line| line.ends_with(plan::ANY_SIGNED) && !line.contains(plan::RESCUE))
+    /// Whether a slot takes the image `name`, one of [`IMAGES`], only if it is signed: what the plan says in words.
+    pub fn wants_signature(&self, name: &str) -> bool {
+        self.plan.iter().any(|line| line.ends_with(plan::ANY_SIGNED) && line.contains(plan::RESCUE) == (name == RESCUE))
     }
 
     #[cfg(test)]

@@ -15,37 +15,46 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Signs the image `path`, or that of a folder that `build` made, and writes the signature into it; an older one is replaced.
+/// An image that was signed.
+#[derive(Debug)]
+pub struct Signed {
+    /// The file's name, of an image in a folder.
+    pub name: Option<&'static str>,
+    /// What verifies it now.
+    pub attached: Attached,
+}
+
+/// Signs the image `path`, or those of a folder that `build` made, and writes each signature into its image; an older one is replaced.
 /// File or folder are replaced as a whole, or stay as they are if anything fails.
 ///
 /// # Errors
-/// Bad input if there is no trailer, or the key does not belong to the certificate; failed work if the image is damaged.
-pub fn run(path: &Path, signer: &Signer) -> Result<Attached> {
+/// Bad input if there is no trailer, or the key does not belong to the certificate; failed work if an image is damaged.
+pub fn run(path: &Path, signer: &Signer) -> Result<Vec<Signed>> {
     if path.is_dir() {
         return folder(path, signer);
     }
     let image = Image::open(path)?;
-    let (signed, block) = sign(&image, signer)?;
+    let (attached, block) = sign(&image, signer)?;
     let staged = StagedFile::beside(path)?;
     let patch = Patch { at: image.data_bytes, block: &block };
     write(&image.file, path, staged.file(), &[patch])?;
     staged.publish()?;
-    Ok(signed)
+    Ok(vec![Signed { name: None, attached }])
 }
 
-/// Refuses a folder whose image its own plan will not take, because nobody has signed it.
+/// Refuses a folder of whose images, those in `names`, its own plan will not take one, because nobody has signed it.
 ///
 /// # Errors
 /// Failed work if so; as [`Image::open`].
-pub fn check_is_signed(folder: &Path, manifest: &Manifest) -> Result<()> {
-    if !manifest.wants_signature() {
-        return Ok(());
+pub fn check_is_signed(folder: &Path, manifest: &Manifest, names: &[&str]) -> Result<()> {
+    let wanting = |name: &&&str| manifest.outputs.contains_key(**name) && manifest.wants_signature(name);
+    for name in names.iter().filter(wanting) {
+        let image = Image::open(&folder.join(name))?;
+        if image.attached.as_ref().is_some_and(|attached| attached.signature.is_empty()) {
+            return Err(unsigned(&image));
+        }
     }
-    let image = Image::open(&folder.join(manifest::EROFS))?;
-    match &image.attached {
-        Some(attached) if attached.signature.is_empty() => Err(unsigned(&image)),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// What is said of an image that nobody signed and somebody should have.
@@ -66,23 +75,42 @@ fn sign(image: &Image, signer: &Signer) -> Result<(Attached, [u8; BLOCK_BYTES])>
     Ok((Attached { summary, signature }, block))
 }
 
-fn folder(path: &Path, signer: &Signer) -> Result<Attached> {
+/// An image of a folder, and its new trailer.
+struct New {
+    image: Image,
+    block: [u8; BLOCK_BYTES],
+}
+
+fn folder(path: &Path, signer: &Signer) -> Result<Vec<Signed>> {
     let mut manifest = manifest::read(path)?;
-    let image = Image::open(&path.join(manifest::EROFS))?;
-    let (signed, block) = sign(&image, signer)?;
+    let main = Image::open(&path.join(manifest::EROFS))?;
+    let rescue = manifest.outputs.contains_key(manifest::RESCUE).then(|| Image::open(&path.join(manifest::RESCUE)));
+    let rescue = rescue.transpose()?.filter(|image| image.attached.is_some());
+    // A board may verify its rescue image alone.
+    let main = if rescue.is_some() && main.attached.is_none() { None } else { Some(main) };
+    let (mut signed, mut new) = (Vec::new(), Vec::new());
+    for (name, image) in manifest::IMAGES.into_iter().zip([main, rescue]) {
+        let Some(image) = image else { continue };
+        let (attached, block) = sign(&image, signer)?;
+        signed.push(Signed { name: Some(name), attached });
+        new.push(New { image, block });
+    }
     let staging = Staging::beside(path)?;
     let names: Vec<String> = manifest.outputs.keys().cloned().collect();
     for name in names {
         let (from, to) = (path.join(&name), staging.path().join(&name));
-        let places = match name.as_str() {
-            manifest::EROFS => vec![image.data_bytes],
-            manifest::DISK => trailers(&from, &image)?,
-            _ => Vec::new(),
-        };
-        if places.is_empty() {
+        let mut patches = Vec::new();
+        for New { image, block } in &new {
+            let places = match name.as_str() {
+                manifest::DISK => trailers(&from, image)?,
+                _ if image.path == from => vec![image.data_bytes],
+                _ => Vec::new(),
+            };
+            patches.extend(places.into_iter().map(|at| Patch { at, block }));
+        }
+        if patches.is_empty() {
             fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).map_err(Error::io("copy", &from))?;
         } else {
-            let patches: Vec<_> = places.into_iter().map(|at| Patch { at, block: &block }).collect();
             note(&mut manifest, &name, &from, &to, &patches)?;
         }
     }
@@ -126,7 +154,8 @@ fn trailers(path: &Path, image: &Image) -> Result<Vec<u64>> {
         .filter_map(|partition| partition.start.checked_add(image.data_bytes))
         .collect();
     if places.is_empty() {
-        log::warn!("{}: no partition holds the image itself: it is left as it is", path.display());
+        let name = image.path.file_name().unwrap_or_default().to_string_lossy();
+        log::warn!("{}: no partition holds {name} itself: it is left as it is", path.display());
     }
     Ok(places)
 }

@@ -23,8 +23,25 @@ pub struct Options {
 /// Bad input if there is no image or no trailer; failed work for whatever is not as it should be, naming the first wrong block.
 pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
     let mut say = |line: String| writeln!(out, "{line}").map_err(Error::io("write", "standard output"));
-    let is_folder = path.is_dir();
-    let image = Image::open(&if is_folder { path.join(manifest::EROFS) } else { path.to_owned() })?;
+    if !path.is_dir() {
+        return image(&Image::open(path)?, options, &mut say);
+    }
+    image(&Image::open(&path.join(manifest::EROFS))?, options, &mut say)?;
+    let manifest = manifest::read(path)?;
+    if manifest.outputs.contains_key(manifest::RESCUE) {
+        let rescue = Image::open(&path.join(manifest::RESCUE))?;
+        // In the initramfs alone nothing vouches for it but what vouches for that.
+        if rescue.attached.is_some() {
+            let options = Options { root_hash: None, ..options.clone() };
+            image(&rescue, &options, &mut |line| say(format!("{}: {line}", manifest::RESCUE)))?;
+        }
+    }
+    sign::check_is_signed(path, &manifest, &manifest::IMAGES)?;
+    let files = check_folder(path)?;
+    say(format!("manifest.json: {files} files are what it says"))
+}
+
+fn image(image: &Image, options: &Options, say: &mut dyn FnMut(String) -> Result<()>) -> Result<()> {
     say(format!("superblock: EROFS of {} bytes, version {}", image.data_bytes, image.version))?;
     let attached = image.attached()?;
     let summary = &attached.summary;
@@ -40,7 +57,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
         None => say(format!("root hash: {root_hash}"))?,
     }
     match (&options.certificate, attached.signature.as_slice()) {
-        (Some(_), []) => return Err(sign::unsigned(&image)),
+        (Some(_), []) => return Err(sign::unsigned(image)),
         (Some(certificate), signature) => {
             sign::check(&summary.root_hash, signature, certificate)?;
             say(format!("signature: by the key of {}", certificate.display()))?;
@@ -51,14 +68,7 @@ pub fn run(path: &Path, options: &Options, out: &mut dyn Write) -> Result<()> {
     let progress = Progress::start("verifying", Some(image.data_bytes));
     image.check_tree(&mut |bytes| progress.set(bytes))?;
     drop(progress);
-    say("hash tree: every block is what its hash says".to_owned())?;
-    if is_folder {
-        let manifest = manifest::read(path)?;
-        sign::check_is_signed(path, &manifest)?;
-        let files = check_folder(path)?;
-        say(format!("manifest.json: {files} files are what it says"))?;
-    }
-    Ok(())
+    say("hash tree: every block is what its hash says".to_owned())
 }
 
 /// Holds the files of a folder against its manifest; returns how many there are.

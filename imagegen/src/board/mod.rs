@@ -91,6 +91,9 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Architecture::Aarch64, Architecture::Armv7, Architecture::X86_64];
+
     /// As written in a board file.
     pub const fn name(self) -> &'static str {
         match self {

@@ -13,7 +13,7 @@ pub mod pe;
 
 pub use android::Android;
 
-use crate::board::{Board, Emit};
+use crate::board::{Architecture, Board, Emit};
 use crate::manifest::{self, INITRAMFS, KERNEL, Manifest};
 use crate::tool::Tool;
 use crate::{Error, Result, memory};
@@ -73,6 +73,15 @@ pub struct Sources {
     dtb: Option<PathBuf>,
     stub: Option<PathBuf>,
     key: Option<fit::Key>,
+}
+
+/// Refuses a file that is no kernel of the architecture of this name, as QEMU takes one; of a name that is not known none is refused.
+///
+/// # Errors
+/// Bad input with what it is and what is expected.
+pub fn check_kernel(architecture: &str, path: &Path) -> Result<()> {
+    let known = Architecture::ALL.into_iter().find(|known| known.name() == architecture);
+    known.map_or(Ok(()), |known| kernel::check_any(known, path))
 }
 
 /// Finds what the board's formats need and `inputs` do not say.

@@ -9,7 +9,7 @@ use std::fmt::Write;
 const STYLE: &str = "\
 :root{color-scheme:light dark}
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:CanvasText;background:Canvas}
-h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}h3{font-size:1em;margin:1.5em 0 .3em}
+h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}h3{font-size:1em;margin:1.5em 0 .3em}h1,h2,h3,p{overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}
 td,th{text-align:left;vertical-align:top;padding:.25em .6em;border-bottom:1px solid #8886}
 .n td:not(:first-child):not(:last-child),.n th:not(:first-child):not(:last-child){text-align:right;white-space:nowrap;\
@@ -20,7 +20,8 @@ svg text{font:13px system-ui,sans-serif;fill:currentColor;stroke:Canvas;stroke-w
 svg rect{stroke:currentColor;stroke-width:.6}svg line{stroke:currentColor;stroke-opacity:.35}svg circle{stroke:currentColor;stroke-width:.6}
 .firmware{fill:#999}.bootloader{fill:#cc79a7}.kernel{fill:#0072b2}.initcall{fill:#56b4e9}.step{fill:#d55e00}.module{fill:#e69f00}\
 .initrd{fill:#009e73}.userspace{fill:#f0e442}.mark{fill:currentColor}
-@media(max-width:40em){.odd{display:none}body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .35em;font-size:13px}.n td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:7.5em}}
+.narrow{display:none}
+@media(max-width:40em){.odd{display:none}.narrow{display:block}body{margin:1em auto;padding:0 .7em}td,th{padding:.25em .2em;font-size:12px}.n td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:6.5em}}
 @media print{body{max-width:none;margin:0;font-size:11px}svg,tr{break-inside:avoid}h2,h3,h2+p,h3+p{break-after:avoid}\
 td,th{padding:.15em .4em}.scroll{overflow:visible}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
@@ -34,16 +35,29 @@ pub fn page(title: &str, body: &str) -> String {
     )
 }
 
+/// Columns that a phone has no room for: how sure the others are.
+const NOT_ON_A_PHONE: [&str; 6] = ["n", "IQR", "IQR ms", "from", "to", "effect"];
+
 /// A table; cells are escaped here. Each row with the class that marks it; numbers stand between the first and last column.
 pub fn table(heads: &[&str], rows: &[(&str, Vec<String>)]) -> String {
+    let attribute = |class: &str| if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
     let line = |class: &str, tag: &str, cells: &[String]| {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+        let class = attribute(class);
+        let cell = |(index, cell): (usize, &String)| {
+            let is_odd = heads.get(index).is_some_and(|head| NOT_ON_A_PHONE.contains(head));
+            format!("<{tag}{}>{}</{tag}>", attribute(if is_odd { "odd" } else { "" }), escaped(cell))
+        };
+        let cells: String = cells.iter().enumerate().map(cell).collect();
         format!("<tr{class}>{cells}</tr>\n")
     };
     let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let body: String = rows.iter().map(|(class, cells)| line(class, "td", cells)).collect();
-    format!("<div class=\"scroll\"><table class=\"n\">\n{}{body}</table></div>\n", line("", "th", &heads))
+    let hidden: Vec<&str> = NOT_ON_A_PHONE.into_iter().filter(|head| heads.iter().any(|known| known == head)).collect();
+    let note = match hidden.is_empty() {
+        true => String::new(),
+        false => format!("<p class=\"narrow\">On a wider screen: {}.</p>\n", hidden.join(", ")),
+    };
+    format!("<div class=\"scroll\"><table class=\"n\">\n{}{body}</table></div>\n{note}", line("", "th", &heads))
 }
 
 /// The page of a report.

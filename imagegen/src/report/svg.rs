@@ -204,6 +204,10 @@ pub fn dots(sets: &[Set]) -> String {
         list.iter().find(|phase| phase.is(last)).map_or_else(Vec::new, |phase| phase.values.clone())
     };
     let values: Vec<(&String, Vec<i64>)> = all.iter().map(|(title, list)| (*title, of(list))).collect();
+    // One boot has no order.
+    if values.iter().all(|(_, values)| values.len() < 2) {
+        return String::new();
+    }
     let every = || values.iter().flat_map(|(_, values)| values).copied();
     let (Some(least), Some(most)) = (every().min(), every().max()) else { return String::new() };
     let heading = format!("Every boot in its order: {}", last.title);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::compare::tests::boots;
 use crate::runs::{Layer, Mark, Span, mark};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Two sets with every layer, before and after the kernel's start, and names that mean harm.
 fn sets() -> Vec<Set> {
@@ -55,6 +56,9 @@ fn a_page_needs_nothing_else_and_escapes_what_files_hold() {
     let opened = page.matches("<svg").count();
     assert!(opened >= 6 && opened == page.matches("</svg>").count(), "{opened}");
     assert_eq!(html::report(&sets()), page, "the same every time");
+    assert!(page.contains("Every boot in its order"));
+    assert!(!html::report(&[("a".into(), boots(1, 500))]).contains("Every boot in its order"), "one boot has none");
+    assert_eq!(page.matches("<th class=\"odd\">").count(), 6 + 2 * 2, "a phone has no room for them");
 }
 
 #[test]
@@ -66,6 +70,51 @@ fn a_trace_has_a_process_a_boot_and_no_negative_time() {
     assert!(events.iter().all(|event| event["ts"].as_i64().unwrap_or(0) >= 0));
     let thread = |name: &str| events.iter().find(|event| event["name"] == name).unwrap()["tid"].as_i64().unwrap();
     assert_eq!(thread("b.service"), thread("a.service") + 1, "they overlap");
+}
+
+/// What the format's documentation asks of each kind of event; and that of a thread's spans one holds the other, or they lie apart.
+#[test]
+fn a_trace_keeps_the_rules_of_its_format() {
+    let trace: serde_json::Value = serde_json::from_str(&trace::trace(&sets())).unwrap();
+    assert_eq!(trace["displayTimeUnit"], "ms");
+    let (mut used, mut named) = (BTreeSet::new(), BTreeSet::new());
+    let mut spans: BTreeMap<_, Vec<[i64; 2]>> = BTreeMap::new();
+    for event in trace["traceEvents"].as_array().unwrap() {
+        let number = |key: &str| event[key].as_i64().unwrap_or_else(|| panic!("{key}: {event}"));
+        assert!(event["name"].is_string() && i32::try_from(number("pid")).is_ok(), "{event}");
+        match event["ph"].as_str() {
+            Some("M") => match event["name"].as_str().unwrap() {
+                "process_name" => assert!(event["args"]["name"].is_string(), "{event}"),
+                "thread_name" => {
+                    assert!(
+                        event["args"]["name"].is_string() && named.insert((number("pid"), number("tid"))),
+                        "{event}"
+                    );
+                }
+                "process_sort_index" | "thread_sort_index" => assert!(event["args"]["sort_index"].is_i64(), "{event}"),
+                other => panic!("{other}"),
+            },
+            Some("i") => {
+                assert!(["g", "p", "t"].contains(&event["s"].as_str().unwrap()) && number("ts") >= 0, "{event}");
+                used.insert((number("pid"), number("tid")));
+            }
+            Some("X") => {
+                assert!(number("dur") >= 0 && event["cat"].is_string(), "{event}");
+                used.insert((number("pid"), number("tid")));
+                let (start, end) = (number("ts"), number("ts") + number("dur"));
+                spans.entry((number("pid"), number("tid"))).or_default().push([start, end]);
+            }
+            _ => panic!("{event}"),
+        }
+    }
+    assert_eq!(used, named);
+    for spans in spans.values() {
+        for (index, [start, end]) in spans.iter().enumerate() {
+            let apart = |[from, to]: &[i64; 2]| to <= start || end <= from;
+            let nested = |[from, to]: &[i64; 2]| (from <= start && end <= to) || (start <= from && to <= end);
+            assert!(spans.iter().skip(index + 1).all(|other| apart(other) || nested(other)), "{spans:?}");
+        }
+    }
 }
 
 #[test]

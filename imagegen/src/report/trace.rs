@@ -5,6 +5,8 @@ use super::{Set, printable};
 use crate::runs::{Layer, Run, Span};
 use serde_json::{Value, json};
 
+/// The thread of the marks, above all others.
+const MARKS: i64 = 1;
 /// Threads of one layer at most; what overlaps more is drawn over each other.
 const LANES: i64 = 100;
 
@@ -25,9 +27,10 @@ pub fn trace(sets: &[Set]) -> String {
         add_spans(&mut events, run, process, zero);
         for mark in &run.marks {
             let ts = mark.at_us.saturating_sub(zero);
-            events
-                .push(json!({"ph": "i", "s": "p", "pid": process, "tid": 0, "ts": ts, "name": printable(&mark.name)}));
+            let name = printable(&mark.name);
+            events.push(json!({"ph": "i", "s": "t", "pid": process, "tid": MARKS, "ts": ts, "name": name}));
         }
+        name_thread(&mut events, process, MARKS, "marks");
     }
     format!("{:#}\n", json!({"displayTimeUnit": "ms", "traceEvents": events}))
 }
@@ -72,8 +75,13 @@ fn add_spans(events: &mut Vec<Value>, run: &Run, process: i64, zero: i64) {
         }
         for lane in 0..i64::try_from(lanes.len()).unwrap_or(LANES).min(LANES) {
             let thread = number * LANES + lane;
-            events.push(json!({"ph": "M", "pid": process, "tid": thread, "name": "thread_name", "args": {"name": layer.name()}}));
-            events.push(json!({"ph": "M", "pid": process, "tid": thread, "name": "thread_sort_index", "args": {"sort_index": thread}}));
+            name_thread(events, process, thread, layer.name());
         }
     }
+}
+
+fn name_thread(events: &mut Vec<Value>, process: i64, thread: i64, name: &str) {
+    events.push(json!({"ph": "M", "pid": process, "tid": thread, "name": "thread_name", "args": {"name": name}}));
+    let args = json!({"sort_index": thread});
+    events.push(json!({"ph": "M", "pid": process, "tid": thread, "name": "thread_sort_index", "args": args}));
 }

@@ -46,7 +46,7 @@ fn a_signature_is_the_certificates_and_of_this_root_hash() {
     assert!(verified(&path, &first).unwrap_err().what.contains("no signature"));
     let before = fs::read(&path).unwrap();
     for (right, wrong) in [(&first, &second), (&second, &first)] {
-        let signed = run(&path, right).unwrap();
+        let signed = run(&path, right).unwrap().remove(0).attached;
         assert_eq!(Image::open(&path).unwrap().attached, Some(signed.clone()));
         verified(&path, right).unwrap();
         let error = verified(&path, wrong).unwrap_err();
@@ -154,7 +154,8 @@ fn a_folder_is_signed_with_every_copy_on_its_disk() {
     ] {
         manifest.plan = lines;
         manifest.write(&folder).unwrap();
-        let refused = [check_is_signed(&folder, &manifest), verify::run(&folder, &plain, &mut Vec::new())];
+        let refused =
+            [check_is_signed(&folder, &manifest, &manifest::IMAGES), verify::run(&folder, &plain, &mut Vec::new())];
         for result in refused.into_iter().chain([crate::install::run(&folder, &to, false).map(drop)]) {
             let text = result.err().map(|error| error.to_string()).unwrap_or_default();
             assert_eq!(text.contains("nobody signed it") && text.contains("imagegen sign"), is_refused, "{text}");
@@ -164,7 +165,7 @@ fn a_folder_is_signed_with_every_copy_on_its_disk() {
     manifest.write(&folder).unwrap();
     let before = fs::read(folder.join(manifest::DISK)).unwrap();
 
-    let signed = run(&folder, &signer).unwrap();
+    let signed = run(&folder, &signer).unwrap().remove(0).attached;
 
     verified(&folder, &signer).unwrap();
     assert_eq!(verify::check_folder(&folder).unwrap(), 3);
@@ -186,4 +187,44 @@ fn a_folder_is_signed_with_every_copy_on_its_disk() {
 
     tests::flip(&folder.join(manifest::DISK), 600, 1);
     assert!(verified(&folder, &signer).unwrap_err().what.contains("disk.img: not what manifest.json says"));
+}
+
+#[test]
+fn the_rescue_image_of_a_folder_is_signed_too() {
+    let files = tempfile::tempdir().unwrap();
+    let signer = signer(&files, "a", RSA, "/CN=a");
+    let (main, rescue) = (image(&files, 300), image(&files, 20));
+    let folder = files.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(&main, folder.join(manifest::EROFS)).unwrap();
+    fs::copy(&rescue, folder.join(manifest::RESCUE)).unwrap();
+    let partition =
+        |name: &str, image: &Path| disk::Partition { name: name.into(), uuid: None, image: image.to_owned() };
+    let partitions = [partition("a", &main), partition("r", &rescue)];
+    disk::write(&folder.join(manifest::DISK), &[1; 16], &partitions, &mut |_| ()).unwrap();
+    let mut manifest = Manifest::example();
+    for name in [manifest::EROFS, manifest::RESCUE, manifest::DISK] {
+        manifest.note_file(&folder, name).unwrap();
+    }
+    manifest.plan = vec![format!("r: {}partition PARTLABEL=r{}", crate::plan::RESCUE, crate::plan::ANY_SIGNED)];
+    manifest.write(&folder).unwrap();
+    let plain = verify::Options::default();
+    let error = verify::run(&folder, &plain, &mut Vec::new()).unwrap_err();
+    assert!(error.what.contains("rescue.erofs: nobody signed it"), "{error}");
+    check_is_signed(&folder, &manifest, &[manifest::EROFS]).unwrap();
+
+    let signed = run(&folder, &signer).unwrap();
+
+    assert_eq!(signed.iter().filter_map(|signed| signed.name).collect::<Vec<_>>(), manifest::IMAGES);
+    verified(&folder, &signer).unwrap();
+    assert_eq!(verify::check_folder(&folder).unwrap(), 3);
+    let disk = fs::read(folder.join(manifest::DISK)).unwrap();
+    for (partition, name) in disk::list(&folder.join(manifest::DISK)).unwrap().iter().zip(manifest::IMAGES) {
+        let image = fs::read(folder.join(name)).unwrap();
+        assert!(disk[partition.start as usize..][..image.len()] == image, "{name}");
+        verified(&folder.join(name), &signer).unwrap();
+    }
+    // Of a main image that only the initramfs has nothing vouches: the rescue image alone is signed.
+    fs::copy(tests::sample(&files, 5), folder.join(manifest::EROFS)).unwrap();
+    assert_eq!(run(&folder, &signer).unwrap().len(), 1);
 }

@@ -1,6 +1,6 @@
 //! What is booted: one content for all peers, in the form that each of them takes.
 
-use super::machine::{self, Peer};
+use super::machine::{self, Mark, Peer};
 use crate::Result;
 use crate::bench::content::Compression;
 use crate::bench::machine::{build, build_parts, build_with};
@@ -18,6 +18,23 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Names of peers that are made in one way only.
+pub const LIMIT: &str = "no initramfs, kernel mounts root= (limit)";
+pub const SHELL: &str = "EROFS appended, loop mount by a shell";
+pub const FILE: &str = "ours, file on ext4";
+pub const INITRAMFS: &str = "ours, in the initramfs";
+pub const MEMORY: &str = "ours, memory with DAX";
+
+/// The name of the peer whose initramfs is packed by `compression`.
+pub const fn classic(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "classic, uncompressed",
+        Compression::Lz4 => "classic, lz4",
+        Compression::Zstd => "classic, zstd",
+        Compression::Gzip => "classic, gzip",
+    }
+}
 
 /// The name of the root file system's partition.
 const ROOT: &str = "root";
@@ -80,6 +97,22 @@ impl Debian {
         let list = std::fs::read_to_string(self.path("versions"))?;
         let version = list.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix('\t'));
         Ok(format!("{package} {}", version.unwrap_or("of unknown version")))
+    }
+}
+
+/// What a boot uses of its content.
+#[derive(Debug)]
+pub struct Usage {
+    /// All of it.
+    pub profile: Profile,
+    /// Bytes until each mark, in whole pages.
+    pub until: Vec<(String, u64)>,
+}
+
+impl Usage {
+    /// Bytes until the mark `name`, in whole pages.
+    pub fn bytes(&self, name: &str) -> Option<u64> {
+        self.until.iter().find(|(mark, _)| mark == name).map(|(_, bytes)| *bytes)
     }
 }
 
@@ -152,7 +185,7 @@ impl Maker<'_> {
     ///
     /// # Errors
     /// If it cannot be booted.
-    pub fn record(&self, last: &str) -> Result<Profile> {
+    pub fn record(&self, last: &str) -> Result<Usage> {
         let content = self.path("exact.cpio");
         let first = std::fs::read(program("guest", &self.kernel.arch)?)?;
         std::fs::copy(&self.plain, &content)?;
@@ -164,23 +197,41 @@ impl Maker<'_> {
         drop(more);
         let peer = self.partition_of("recorded", "tuned", "exact", &content, &[])?;
         let out = self.path("exact");
-        let mut profile = Profile::empty(imagegen::manifest::read(&out)?);
-        let reads = machine::reads(&peer, last)?;
-        let mut used = Blocks::of(&out.join("initoverlayfs.erofs"))?.used(reads.into_iter());
-        used.retain(|used| used.path != "/init");
-        used.iter_mut().filter(|used| used.path == FIRST).for_each(|used| used.path = "/init".into());
-        profile.merge(used);
-        Ok(profile)
+        let boot = machine::reads(&peer, last)?;
+        let (Some(served), Some(image)) = (&boot.served, &peer.image) else {
+            return Err("what is recorded is not on a partition".into());
+        };
+        let blocks = Blocks::of(&out.join("initoverlayfs.erofs"))?;
+        let until = |mark: &Mark| -> Result<Profile> {
+            let mut used = blocks.used(served.inside(image, mark.reads));
+            used.retain(|used| used.path != "/init");
+            used.iter_mut().filter(|used| used.path == FIRST).for_each(|used| used.path = "/init".into());
+            if mark.name == "pid1" {
+                // The shell was what made the kernel read nothing along.
+                used.retain(|used| used.path == "/init");
+            }
+            let mut profile = Profile::empty(imagegen::manifest::read(&out)?);
+            profile.merge(used);
+            Ok(profile)
+        };
+        let (mut profile, mut bytes) = (None, Vec::new());
+        for mark in &boot.marks {
+            let used = until(mark)?;
+            bytes.push((mark.name.clone(), used.bytes()));
+            profile = Some(used);
+        }
+        Ok(Usage { profile: profile.ok_or("a boot without marks")?, until: bytes })
     }
 
-    /// The image in the first partition, laid out and read ahead by a profile.
+    /// The image in the first partition, as `board` builds it, laid out and read ahead by a profile.
     ///
     /// # Errors
     /// If it cannot be built.
-    pub fn profiled(&self, name: &'static str, profile: &Profile) -> Result<Peer> {
+    pub fn profiled(&self, name: &'static str, board: &str, profile: &Profile) -> Result<Peer> {
         let path = self.path("profile");
         profile.write(Output::at(&path)?)?;
-        self.partition_of(name, "tuned", "tuned-profiled", &self.plain, &["--profile".as_ref(), path.as_os_str()])
+        let out = format!("{board}-profiled");
+        self.partition_of(name, board, &out, &self.plain, &["--profile".as_ref(), path.as_os_str()])
     }
 
     /// The image as a file on ext4. `like` is any peer: its machine is taken.
@@ -194,7 +245,7 @@ impl Maker<'_> {
         filesystem::write(FileSystem::Ext4, &[file], "HOLDER", None, &holder)?;
         let disk = self.disk("tuned-file.disk", &holder)?;
         std::fs::remove_file(holder)?;
-        self.with_initrd("ours, file on ext4", true, like, &out.join("initramfs.img"), &disk)
+        self.with_initrd(FILE, true, like, &out.join("initramfs.img"), &disk)
     }
 
     /// The image in the initramfs.
@@ -204,7 +255,7 @@ impl Maker<'_> {
     pub fn initramfs(&self, like: &Peer) -> Result<Peer> {
         let out = self.path("tuned-initramfs");
         build_parts("tuned-initramfs", self.kernel, &self.plain, &out, &[])?;
-        self.with_initrd("ours, in the initramfs", true, like, &out.join("initramfs.img"), &like.disk)
+        self.with_initrd(INITRAMFS, true, like, &out.join("initramfs.img"), &like.disk)
     }
 
     /// The image in memory.
@@ -215,7 +266,7 @@ impl Maker<'_> {
         let out = self.path("tuned-memory");
         let machine = build("tuned-memory", self.kernel, &self.plain, &out)?;
         let outside = std::fs::metadata(out.join("initoverlayfs.erofs"))?.len();
-        let mut peer = self.peer("ours, memory with DAX", true, machine, &like.disk)?;
+        let mut peer = self.peer(MEMORY, true, machine, &like.disk)?;
         peer.loaded += outside;
         peer.outside = outside;
         Ok(peer)
@@ -226,13 +277,7 @@ impl Maker<'_> {
     /// # Errors
     /// If the compressor fails.
     pub fn classic(&self, like: &Peer, compression: Compression) -> Result<Peer> {
-        let name = match compression {
-            Compression::None => "classic, uncompressed",
-            Compression::Lz4 => "classic, lz4",
-            Compression::Zstd => "classic, zstd",
-            Compression::Gzip => "classic, gzip",
-        };
-        self.with_initrd(name, false, like, &compression.apply(&self.plain)?, &like.disk)
+        self.with_initrd(classic(compression), false, like, &compression.apply(&self.plain)?, &like.disk)
     }
 
     /// Any initramfs on the machine and with the disk of `like`.
@@ -259,7 +304,7 @@ impl Maker<'_> {
         let mut out = File::create(&path)?;
         out.write_all(&cpio::archive(&entries))?;
         out.write_all(&cpio::archive(&[Entry::file("content.erofs", 0o644, std::fs::read(image)?)]))?;
-        self.with_initrd("EROFS appended, loop mount by a shell", false, like, &path, &like.disk)
+        self.with_initrd(SHELL, false, like, &path, &like.disk)
     }
 
     /// No initramfs: the kernel mounts the root file system itself.
@@ -268,14 +313,6 @@ impl Maker<'_> {
     /// None; as the others.
     pub fn kernel_only(&self, like: &Peer) -> Result<Peer> {
         let machine = Qemu { initrd: None, ..like.machine.clone() };
-        Ok(Peer {
-            name: "no initramfs, kernel mounts root= (limit)",
-            ours: false,
-            machine,
-            disk: like.disk.clone(),
-            loaded: 0,
-            outside: 0,
-            image: None,
-        })
+        Ok(Peer { name: LIMIT, ours: false, machine, disk: like.disk.clone(), loaded: 0, outside: 0, image: None })
     }
 }

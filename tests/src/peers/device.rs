@@ -21,6 +21,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -46,31 +48,57 @@ impl Limits {
     }
 }
 
+/// One read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// When it was answered, on the device's clock.
+    pub at: Duration,
+    /// Which bytes of the device.
+    pub bytes: Range<u64>,
+}
+
 /// What was read from a device.
 #[derive(Clone, Debug, Default)]
 pub struct Served {
     /// Requests of any kind.
     pub requests: u64,
-    /// What was read, in order, in bytes of the device.
-    pub reads: Vec<Range<u64>>,
+    /// What was read, in order.
+    pub reads: Vec<Asked>,
 }
 
 impl Served {
-    /// Bytes that were read between these two places of the device, as often as they were.
-    pub fn read_in(&self, part: &Range<u64>) -> u64 {
-        self.inside(part).map(|read| read.end - read.start).sum()
+    /// Bytes that the first `count` reads read between these two places of the device, as often as they did.
+    pub fn read_in(&self, part: &Range<u64>, count: usize) -> u64 {
+        self.inside(part, count).map(|read| read.end - read.start).sum()
     }
 
-    /// What was read between these two places, in bytes from the first.
-    pub fn inside(&self, part: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
-        self.reads.iter().filter_map(|read| within(read, part))
+    /// What the first `count` reads read between these two places, in bytes from the first.
+    pub fn inside(&self, part: &Range<u64>, count: usize) -> impl Iterator<Item = Range<u64>> {
+        self.reads.iter().take(count).filter_map(|read| within(&read.bytes, part))
     }
+}
+
+/// How far a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Its clock.
+    pub at: Duration,
+    /// Reads that were answered.
+    pub reads: usize,
+}
+
+/// What others see of a device while it serves.
+#[derive(Debug, Default)]
+struct Watched {
+    clock: OnceLock<GuestClock>,
+    reads: AtomicUsize,
 }
 
 /// The guest's clock as its device can tell it, where one instruction is one nanosecond (`-icount shift=0`): while the processor works it
 /// goes as much slower than the host's as QEMU needs longer for an instruction, while it waits as fast. So it is the host's time
 /// less what QEMU has worked, and that divided by [`GuestClock::per_instruction`]. A device that took the host's time would seem many
 /// times faster to a guest that computes meanwhile.
+#[derive(Clone, Copy, Debug)]
 struct GuestClock {
     start: Instant,
     worked: ClockId,
@@ -113,6 +141,7 @@ impl GuestClock {
 #[derive(Debug)]
 pub struct Device {
     socket: PathBuf,
+    watched: Arc<Watched>,
     thread: JoinHandle<io::Result<Served>>,
 }
 
@@ -126,12 +155,22 @@ impl Device {
         let disk = File::open(disk)?;
         let bytes = disk.metadata()?.len();
         let listener = UnixListener::bind(socket)?;
+        let watched = Arc::<Watched>::default();
+        let seen = Arc::clone(&watched);
         let thread = std::thread::spawn(move || {
             let (stream, _) = listener.accept()?;
             let clock = GuestClock::of(&stream, per_instruction)?;
-            Session { stream, disk, bytes, limits, clock, written: HashMap::new(), served: Served::default() }.run()
+            let _ = seen.clock.set(clock);
+            let (written, served) = (HashMap::new(), Served::default());
+            Session { stream, disk, bytes, limits, clock, written, served, watched: seen }.run()
         });
-        Ok(Device { socket: socket.to_owned(), thread })
+        Ok(Device { socket: socket.to_owned(), watched, thread })
+    }
+
+    /// How far it is; none before QEMU has connected, or after its end.
+    pub fn moment(&self) -> Option<Moment> {
+        let reads = self.watched.reads.load(Ordering::Acquire);
+        Some(Moment { at: self.watched.clock.get()?.now().ok()?, reads })
     }
 
     /// Waits for the end of the connection, which is that of QEMU.
@@ -156,6 +195,7 @@ struct Session {
     /// Blocks that differ from the disk's.
     written: HashMap<u64, Vec<u8>>,
     served: Served,
+    watched: Arc<Watched>,
 }
 
 impl Session {
@@ -253,6 +293,10 @@ impl Session {
             self.served.requests += 1;
             free_at = free_at.max(arrived) + self.limits.service(data.len() as u64);
             self.clock.wait_until(free_at)?;
+            if kind == READ {
+                self.served.reads.push(Asked { at: free_at, bytes: offset..offset + u64::from(length) });
+                self.watched.reads.store(self.served.reads.len(), Ordering::Release);
+            }
             let mut reply = 0x6744_6698_u32.to_be_bytes().to_vec();
             reply.extend([0; 4]);
             reply.extend(handle.to_be_bytes());
@@ -266,7 +310,6 @@ impl Session {
     fn read(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.disk.read_exact_at(data, offset)?;
         let end = offset + data.len() as u64;
-        self.served.reads.push(offset..end);
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
             let Some(newer) = self.written.get(&block) else { continue };
             let from = (block * BLOCK).max(offset);
@@ -342,10 +385,14 @@ mod tests {
         stream.read_exact(&mut replies).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(4), "{:?}", start.elapsed());
         assert_eq!(replies[32..], [7, 7, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 7, 7]);
+        let moment = device.moment().unwrap();
         drop(stream);
         let served = device.end().unwrap();
-        assert_eq!((served.requests, served.read_in(&(4090..BLOCK * 2))), (2, 14));
-        assert_eq!(served.reads.first(), Some(&(4088..4104)));
+        let part = 4090..BLOCK * 2;
+        assert_eq!((served.requests, served.read_in(&part, 1), served.read_in(&part, 0)), (2, 14, 0));
+        let [read] = served.reads.as_slice() else { panic!("{served:?}") };
+        assert_eq!((read.bytes.clone(), moment.reads), (4088..4104, 1));
+        assert!(read.at >= Duration::from_millis(4) && read.at <= moment.at, "{read:?} {moment:?}");
         assert_eq!(std::fs::read(&disk).unwrap(), vec![7; 3 * BLOCK as usize]);
     }
 
@@ -353,6 +400,7 @@ mod tests {
     fn a_device_that_nobody_asked_ends() {
         let folder = tempfile::tempdir().unwrap();
         let device = Device::start(Path::new("/proc/self/exe"), CARD, 1.0, &folder.path().join("socket")).unwrap();
+        assert_eq!(device.moment(), None);
         assert_eq!(device.end().unwrap().requests, 0);
     }
 }

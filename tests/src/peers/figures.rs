@@ -3,6 +3,7 @@
 use super::machine::{Boot, Peer, STORAGES, Storage, sample};
 use crate::Result;
 use crate::bench::sample::Sample;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
@@ -100,13 +101,13 @@ impl Cell {
 /// What was read of the image of `peer`, the median of its boots.
 fn read_mb(peer: &Peer, boots: &[Boot]) -> Option<f64> {
     let image = peer.image.as_ref()?;
-    let read = |boot: &Boot| Some(boot.served.as_ref()?.read_in(image) as f64 / 1e6);
+    let read = |boot: &Boot| Some(boot.served.as_ref()?.read_in(image, usize::MAX) as f64 / 1e6);
     let read = boots.iter().map(read).collect::<Option<Vec<f64>>>()?;
     (!read.is_empty()).then(|| round(Sample::new(read).median()))
 }
 
 /// To the microsecond, or the kilobyte.
-fn round(value: f64) -> f64 {
+pub fn round(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
@@ -166,11 +167,28 @@ fn verdict(cells: &[&Cell], value: fn(&Cell) -> f64) -> Option<String> {
     ))
 }
 
-/// Writes all cells, whole or not at all.
+/// What was measured earlier, with what was measured later in its place. The content of a system may be another then.
+pub fn merge(earlier: Vec<Cell>, later: Vec<Cell>) -> Vec<Cell> {
+    let is_same = |one: &Cell, other: &Cell| {
+        let of = |cell: &Cell| (cell.peer.clone(), cell.storage.clone(), cell.marker.clone());
+        let is_sweep = one.marker == super::sweep::MARKER;
+        let points = [one, other].map(|cell| is_sweep.then_some((cell.content_mb, cell.used_percent)));
+        of(one) == of(other) && points[0] == points[1]
+    };
+    let (mut cells, mut later) = (Vec::new(), later);
+    for cell in earlier {
+        let newer = later.iter().position(|newer| is_same(newer, &cell));
+        cells.push(newer.map_or(cell, |index| later.remove(index)));
+    }
+    cells.extend(later);
+    cells
+}
+
+/// Writes all cells, or rows of another kind, whole or not at all.
 ///
 /// # Errors
 /// If writing fails.
-pub fn write(cells: &[Cell], path: &Path) -> Result<()> {
+pub fn write<T: Serialize>(cells: &[T], path: &Path) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     writeln!(file, "{}", serde_json::to_string_pretty(cells)?)?;
     file.as_file().sync_all()?;
@@ -182,7 +200,7 @@ pub fn write(cells: &[Cell], path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// If it does not hold cells.
-pub fn read(path: &Path) -> Result<Vec<Cell>> {
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = std::fs::read(path)
         .map_err(|error| format!("cannot read {}: {error}\n  run make bench-peers", path.display()))?;
     Ok(serde_json::from_slice(&text)?)
@@ -222,8 +240,20 @@ pub mod tests {
         let path = folder.path().join("peers.json");
         let cells = vec![cell("ours", "eMMC", 8.0, 5.0, 100.0)];
         write(&cells, &path).unwrap();
-        assert_eq!(read(&path).unwrap(), cells);
-        assert!(read(&folder.path().join("none")).unwrap_err().to_string().contains("make bench-peers"));
+        assert_eq!(read::<Cell>(&path).unwrap(), cells);
+        assert!(read::<Cell>(&folder.path().join("none")).unwrap_err().to_string().contains("make bench-peers"));
+    }
+
+    #[test]
+    fn what_is_measured_later_takes_the_place_of_the_same() {
+        let of = |peer, marker: &str, content_mb, median_ms| Cell {
+            marker: marker.into(),
+            ..cell(peer, "eMMC", content_mb, 5.0, median_ms)
+        };
+        let earlier = vec![of("a", "pid1", 44.2, 1.0), of("a", "work-done", 8.0, 2.0), of("b", "pid1", 44.2, 3.0)];
+        let later = vec![of("c", "pid1", 44.3, 4.0), of("a", "pid1", 44.3, 5.0), of("a", "work-done", 32.0, 6.0)];
+        let medians: Vec<f64> = merge(earlier, later).iter().map(|cell| cell.median_ms).collect();
+        assert_eq!(medians, [5.0, 2.0, 3.0, 4.0, 6.0]);
     }
 
     #[test]

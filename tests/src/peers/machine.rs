@@ -1,6 +1,6 @@
 //! A peer, the storage it boots from, and one boot of it, read off the console by the marks of the guest.
 
-use super::device::{Device, Limits, Served};
+use super::device::{Device, Limits, Moment, Served};
 use crate::Result;
 use crate::bench::sample::Sample;
 use imagegen::boot::console;
@@ -79,6 +79,8 @@ pub struct Mark {
     pub used: u64,
     /// Bytes of memory that were not free: with the page cache.
     pub not_free: u64,
+    /// How many reads a device of known speed had answered; none of any other.
+    pub reads: usize,
 }
 
 /// One boot.
@@ -88,6 +90,8 @@ pub struct Boot {
     pub marks: Vec<Mark>,
     /// What was read from a throttled device.
     pub served: Option<Served>,
+    /// What the device's clock said when a line of the kernel came, and what the line says: milliseconds of the kernel's clock.
+    pub ties: Vec<(Duration, f64)>,
     /// How long it took the host.
     pub took: Duration,
     /// How long QEMU worked of that, until the last mark.
@@ -98,6 +102,11 @@ impl Boot {
     /// The mark of a name.
     pub fn mark(&self, name: &str) -> Option<&Mark> {
         self.marks.iter().find(|mark| mark.name == name)
+    }
+
+    /// Bytes that were read from `part` of the device until the mark `name`; none without a device or that mark.
+    pub fn read_until(&self, name: &str, part: &Range<u64>) -> Option<u64> {
+        Some(self.served.as_ref()?.read_in(part, self.mark(name)?.reads))
     }
 }
 
@@ -117,7 +126,7 @@ pub fn per_instruction(peer: &Peer, last: &str, runs: usize) -> Result<f64> {
     if ratio.is_finite() && ratio >= 1.0 {
         Ok(ratio)
     } else {
-        Err("this host emulates faster than 1 ns an instruction".into())
+        Err("QEMU seems to need less than 1 ns for an instruction\n  end what else runs on this host".into())
     }
 }
 
@@ -130,17 +139,19 @@ pub fn boot(peer: &Peer, storage: Storage, per_instruction: f64, last: &str) -> 
     boot_from(peer, device, last).map_err(|error| format!("{}: {error}", storage.name).into())
 }
 
-/// Boots `peer` once from a device that takes no time; what was read of its image, in order, in bytes.
+/// Boots `peer` once from a device that takes no time, to see what it reads.
 ///
 /// # Errors
 /// As [`boot`].
-pub fn reads(peer: &Peer, last: &str) -> Result<Vec<Range<u64>>> {
+pub fn reads(peer: &Peer, last: &str) -> Result<Boot> {
     const FREE: Limits = Limits { bytes: u64::MAX, requests: u64::MAX };
-    let served = boot_from(peer, Some((FREE, 1.0)), last)?.served;
-    match (served, &peer.image) {
-        (Some(served), Some(image)) => Ok(served.inside(image).collect()),
-        _ => Err(format!("{}: its image is not on a partition", peer.name).into()),
-    }
+    boot_from(peer, Some((FREE, 1.0)), last)
+}
+
+/// How far the console and the device were.
+struct Seen {
+    console: usize,
+    device: Moment,
 }
 
 fn boot_from(peer: &Peer, device: Option<(Limits, f64)>, last: &str) -> Result<Boot> {
@@ -151,11 +162,13 @@ fn boot_from(peer: &Peer, device: Option<(Limits, f64)>, last: &str) -> Result<B
     let arguments = disk_arguments(&machine.program, &peer.disk, device.is_some().then_some(socket.as_path()));
     machine.extra.extend(arguments);
     let start = Instant::now();
-    let (mut bytes, mut worked): (Vec<u8>, _) = (Vec::new(), Duration::ZERO);
+    let (mut bytes, mut worked, mut seen): (Vec<u8>, _, _) = (Vec::new(), Duration::ZERO, Vec::new());
     let watched = machine.start().and_then(|mut running| {
         let clock = clock_getcpuclockid(Pid::from_raw(running.id().cast_signed()));
         running.watch(Some(start + DEADLINE), &mut |new| {
             bytes.extend_from_slice(new);
+            let moment = device.as_ref().and_then(Device::moment);
+            seen.extend(moment.map(|device| Seen { console: bytes.len(), device }));
             let over = is_over(&bytes, last);
             if over && let Ok(now) = clock.and_then(clock_gettime) {
                 worked = now.into();
@@ -165,10 +178,11 @@ fn boot_from(peer: &Peer, device: Option<(Limits, f64)>, last: &str) -> Result<B
     });
     let took = start.elapsed();
     let served = device.map(Device::end).transpose()?;
-    let (end, text) = (watched?, String::from_utf8_lossy(&bytes));
-    let marks = parse(&text);
+    let end = watched?;
+    let (marks, ties) = parse(&bytes, &seen);
+    let text = String::from_utf8_lossy(&bytes);
     if end == End::Stopped && marks.iter().any(|mark| mark.name == last) && !text.contains("DAX unsupported") {
-        return Ok(Boot { marks, served, took, worked });
+        return Ok(Boot { marks, served, ties, took, worked });
     }
     Err(format!("{}: no mark {last} ({end:?}); console:\n{text}", peer.name).into())
 }
@@ -193,19 +207,30 @@ fn is_over(bytes: &[u8], last: &str) -> bool {
     marked || text.contains("end Kernel panic") || text.contains("You are in emergency mode")
 }
 
-/// The marks on a console; lines that are no marks are passed over.
-fn parse(text: &str) -> Vec<Mark> {
-    let mut marks: Vec<Mark> = Vec::new();
-    for line in text.lines() {
-        if let (Some(at_us), Some((name, ago_ns))) = (console::parse(line).at_us, mark_line(line)) {
-            let at_ms = at_us as f64 / 1e3 - ago_ns / 1e6;
-            marks.push(Mark { name: name.to_owned(), at_ms, used: 0, not_free: 0 });
+/// The marks on a console, and what ties the device's clock to the kernel's; lines that are no marks are passed over.
+fn parse(bytes: &[u8], seen: &[Seen]) -> (Vec<Mark>, Vec<(Duration, f64)>) {
+    let (mut marks, mut ties): (Vec<Mark>, Vec<(Duration, f64)>) = (Vec::new(), Vec::new());
+    let mut end = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        let seen = seen.get(seen.partition_point(|seen| seen.console < end)).map(|seen| seen.device);
+        let line = String::from_utf8_lossy(line);
+        let at_us = console::parse(&line).at_us;
+        if let (Some(seen), Some(at_us)) = (seen, at_us) {
+            // Of lines that came together, as those in front of the console's driver, the last is of that moment.
+            ties.pop_if(|(at, _)| *at == seen.at);
+            ties.push((seen.at, at_us as f64 / 1e3));
         }
-        if let (Some(mark), Some([total, free, available])) = (marks.last_mut(), memory_line(line)) {
+        if let (Some(at_us), Some((name, ago_ns))) = (at_us, mark_line(&line)) {
+            let at_ms = at_us as f64 / 1e3 - ago_ns / 1e6;
+            let reads = seen.map_or(0, |seen| seen.reads);
+            marks.push(Mark { name: name.to_owned(), at_ms, used: 0, not_free: 0, reads });
+        }
+        if let (Some(mark), Some([total, free, available])) = (marks.last_mut(), memory_line(&line)) {
             (mark.used, mark.not_free) = (total.saturating_sub(available) * 1024, total.saturating_sub(free) * 1024);
         }
     }
-    marks
+    (marks, ties)
 }
 
 fn mark_line(line: &str) -> Option<(&str, f64)> {
@@ -237,7 +262,13 @@ mod tests {
 
     #[test]
     fn marks_have_times_and_memory() {
-        let marks = parse(CONSOLE);
+        let moment = |ms, reads| Moment { at: Duration::from_millis(ms), reads };
+        let seen = [(60, moment(50, 1)), (110, moment(90, 3)), (CONSOLE.len(), moment(4000, 7))];
+        let seen = seen.map(|(console, device)| Seen { console, device });
+        let (marks, ties) = parse(CONSOLE.as_bytes(), &seen);
+        assert_eq!(marks.iter().map(|mark| mark.reads).collect::<Vec<_>>(), [1, 7]);
+        let expected = [(50, 41.0), (90, 41.5), (4000, 3001.5)];
+        assert_eq!(ties, expected.map(|(device, kernel)| (Duration::from_millis(device), kernel)));
         let expected = [("pid1", 40.75, 100, 500), ("multi-user", 2999.0, 800, 1000)];
         assert_eq!(marks.len(), 2);
         for (mark, (name, at_ms, used, not_free)) in marks.iter().zip(expected) {

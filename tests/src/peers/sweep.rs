@@ -110,14 +110,14 @@ fn make(maker: &Maker<'_>) -> Result<Vec<Peer>> {
         ours,
     ];
     all.retain(|peer| wanted("PEERS_ONLY", peer.name));
-    Ok(all)
+    if all.is_empty() { Err("PEERS_ONLY leaves no peer".into()) } else { Ok(all) }
 }
 
 /// Measures one point of the sweep. A classic initramfs reads nothing from the storage: all throttled storages have the same boots
-/// of it, which differ in what is computed for loading it.
+/// of it, which differ in what is computed for loading it. The boots of a peer lie apart, between those of all others.
 fn measure(peers: &Peers, all: &[Peer], setting: Setting, cells: &mut Vec<Cell>) -> Result<()> {
     let long = setting.storage.limits.is_some() && setting.content_mb >= LONG_MB as f64;
-    let runs = if quick() || long { 1 } else { RUNS };
+    let runs = if quick() || long { 1 } else { peers.runs.unwrap_or(RUNS) };
     let first = setting.used_percent == f64::from(USED[0]) && setting.storage == STORAGES[0] && !quick();
     let mut boots: Vec<Vec<Boot>> = vec![Vec::new(); all.len()];
     for run in usize::from(!first)..=runs {
