@@ -109,8 +109,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             } else {
                 profile::from_traces(&machine.dir, &trace, until)?
             };
-            let (files, mib) =
-                (imagegen::count(profile.paths(), "path"), profile.bytes() as f64 / f64::from(1 << 20));
+            let (files, mib) = (imagegen::count(profile.paths(), "path"), profile.bytes() as f64 / f64::from(1 << 20));
             profile.write(output)?;
             print(&format!("{files}, {mib:.1} MiB of contents: {}\n", out.display()))?;
         }

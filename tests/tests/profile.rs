@@ -116,7 +116,8 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     let is_folder = |used: &Used| profile.files.iter().any(|other| other.path.starts_with(&format!("{}/", used.path)));
     let with_pages = |used: &&Used| !used.pages.is_empty() && !is_folder(used);
     let mut known = BTreeSet::new();
-    let first = profile.files.iter().filter(|used| known.insert(&used.path)).map(|first| (&first.path, first.raw_path()));
+    let first =
+        profile.files.iter().filter(|used| known.insert(&used.path)).map(|first| (&first.path, first.raw_path()));
     let first: Vec<_> = first.collect();
     let has_pages: BTreeSet<&String> = profile.files.iter().filter(with_pages).map(|used| &used.path).collect();
     let order = first.iter().filter(|(path, _)| has_pages.contains(path));

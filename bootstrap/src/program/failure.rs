@@ -60,7 +60,9 @@ pub fn die(policy: Option<Policy<'_>>, failure: Failure) -> ! {
             say(Level::Error, text!["policy power-off"]);
             // Where the hardware refuses the kernel ends the process that asked (`reboot()`, kernel/reboot.c, Linux 6.12), and PID
             // 1 must not end.
-            sys::call::in_child(sys::call::power_off);
+            if let Some(work) = sys::call::in_child(sys::call::power_off) {
+                work();
+            }
         }
         Policy::Halt => say(Level::Error, text!["policy halt"]),
         Policy::Shell(shell) => {

@@ -204,13 +204,7 @@ pub fn inodes_at(packed: Option<&Packed>) -> u64 {
 }
 
 /// Puts the superblock into `metadata`, with the checksum of its block; none if there is no room.
-pub fn seal(
-    metadata: &mut [u8],
-    places: &Places,
-    inodes: usize,
-    head: Head,
-    packed: Option<&Packed>,
-) -> Option<()> {
+pub fn seal(metadata: &mut [u8], places: &Places, inodes: usize, head: Head, packed: Option<&Packed>) -> Option<()> {
     let root = u16::try_from(places.inodes.first()?.number()).ok()?;
     let block = metadata.get_mut(SUPERBLOCK_OFFSET as usize..BLOCK as usize)?;
     let fields: [(usize, &[u8]); 11] = [

@@ -14,10 +14,10 @@ pub use tool::Tool;
 pub use verify::{Entry, Extent, cat, entries, list, places, verify};
 
 use crate::tree::Tree;
-use packed::Packed;
 use crate::{Error, Result, extract};
 use bootstrap::crc::crc32;
 use bootstrap::plan::{TAIL_BYTES, Tail};
+use packed::Packed;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};

@@ -69,7 +69,8 @@ impl Packed {
         let folder = folder.map_err(Error::io("make a folder in", tree.spool.path()))?;
         let (root, path) = (folder.path().join("root"), folder.path().join("image"));
         fs::create_dir(&root).map_err(Error::io("make", &root))?;
-        let contents: HashMap<u64, PathBuf> = tree.nodes.values().filter_map(|node| content(tree, &node.kind)).collect();
+        let contents: HashMap<u64, PathBuf> =
+            tree.nodes.values().filter_map(|node| content(tree, &node.kind)).collect();
         for (id, content) in &contents {
             let link = root.join(id.to_string());
             fs::hard_link(content, &link).map_err(Error::io("link", &link))?;
@@ -107,7 +108,10 @@ fn content(tree: &Tree, kind: &NodeKind) -> Option<(u64, PathBuf)> {
 
 fn unknown(what: &str) -> Error {
     let what = format!("what mkfs.erofs packed {what}");
-    Error::failed(what, "report this with the version of erofs-utils; until then build without a profile, or uncompressed")
+    Error::failed(
+        what,
+        "report this with the version of erofs-utils; until then build without a profile, or uncompressed",
+    )
 }
 
 struct Superblock {

@@ -4,7 +4,7 @@ use super::{PAGE, Profile, united};
 use crate::tree::{NodeKind, Tree};
 use crate::{Error, Result, count};
 use bootstrap::plan::{self, AHEAD_MAX_BYTES, List, Piece};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 /// Pages between two pieces that are read along with them: a request costs a device as much as some 32 KiB (eMMC: 250 MB/s and 5000
@@ -12,8 +12,8 @@ use std::fmt;
 const GAP_PAGES: u64 = 8;
 /// Bytes of a list's length in front of it.
 const LENGTH_BYTES: usize = 5;
-/// What a boot reads of a file within so many pages of others it reads in one go.
-const TOGETHER_PAGES: u64 = 64;
+/// Pages of a request, so that what is wanted later does not hold up what comes first: as the kernel reads along by itself.
+const REQUEST_PAGES: u32 = 32;
 /// Bytes of inodes read before the mount: what mount, overlay and the start of the next init look at, each of which would
 /// otherwise be a request of its own.
 const MOUNT_BYTES: u64 = 32 * 1024;
@@ -30,8 +30,8 @@ pub(super) const WORDS: &str = "read ahead beside it";
 /// What is read ahead of a content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
-    /// The pieces of each group of pages, encoded.
-    items: Vec<Vec<u8>>,
+    /// Path, first page, and how many.
+    items: Vec<(String, u32, u32)>,
     /// Files in the list.
     pub files: usize,
     /// Pages of them.
@@ -55,7 +55,7 @@ impl Ahead {
     /// Failed work if the list cannot be encoded.
     pub fn of(profile: &Profile, tree: &Tree) -> Result<(Vec<Vec<u8>>, Self)> {
         let (mut first, mut ahead) = (Vec::new(), Ahead::default());
-        let mut groups = Groups::default();
+        let mut wanted = Wanted::default();
         let mut known = HashSet::new();
         for used in &profile.files {
             let is_new = known.insert(used.path.as_str());
@@ -75,36 +75,28 @@ impl Ahead {
             let end = content.size.div_ceil(PAGE);
             ahead.behind += used.pages.iter().map(|piece| behind(*piece, end)).sum::<u64>();
             if let Ok(path) = std::str::from_utf8(path) {
-                groups.add(path, &used.pages, end);
+                wanted.add(path, &used.pages, end);
             }
         }
-        ahead.take(&groups)?;
+        ahead.take(&wanted)?;
         Ok((first, ahead))
     }
 
-    /// Takes in as many pieces as the list has room for.
-    fn take(&mut self, groups: &Groups<'_>) -> Result<()> {
+    /// Takes in as many requests as the list has room for.
+    fn take(&mut self, wanted: &Wanted<'_>) -> Result<()> {
         let mut left = AHEAD_MAX_BYTES - LENGTH_BYTES - INODES_BYTES;
-        let (mut files, mut left_out) = (HashSet::new(), HashSet::new());
-        for group in &groups.list {
-            let pieces = pieces(&group.pages, group.end);
-            let mut own = Vec::new();
-            for (index, [page, pages]) in pieces.iter().enumerate() {
-                let path = if index == 0 { group.path } else { "" };
-                own.extend(encoded(&Piece { path, page: *page, pages: *pages })?);
-            }
-            if own.is_empty() {
+        let (mut files, mut left_out, mut last) = (HashSet::new(), HashSet::new(), "");
+        for Request { path, page, pages, .. } in wanted.requests() {
+            let own = encoded(&Piece { path: if path == last { "" } else { path }, page, pages })?.len();
+            if own > left {
+                left_out.insert(path);
                 continue;
             }
-            if own.len() > left {
-                left_out.insert(group.path);
-                continue;
-            }
-            left -= own.len();
-            self.items.push(own);
-            files.insert(group.path);
-            self.pieces += pieces.len();
-            self.pages += pieces.iter().map(|[_, pages]| u64::from(*pages)).sum::<u64>();
+            (left, last) = (left - own, path);
+            self.items.push((path.to_owned(), page, pages));
+            files.insert(path);
+            self.pieces += 1;
+            self.pages += u64::from(pages);
         }
         (self.files, self.left_out) = (files.len(), left_out.len());
         Ok(())
@@ -124,53 +116,102 @@ impl Ahead {
         let (mut at, end) = (MOUNT_BYTES / PAGE, inodes.div_ceil(PAGE));
         let all = end.saturating_sub(at);
         let step = all.div_ceil(INODES_PIECES).max(INODES_PAGES);
-        let mut items = Vec::new();
-        for (number, item) in (0..).zip(&self.items) {
+        let (mut items, mut last) = (Vec::new(), "");
+        let mut add = |path, page, pages| -> Result<()> {
+            let own = encoded(&Piece { path: if path == last { "" } else { path }, page, pages })?;
+            if items.len() + own.len() + LENGTH_BYTES <= AHEAD_MAX_BYTES {
+                items.extend(own);
+                last = path;
+            }
+            Ok(())
+        };
+        for (number, (path, page, pages)) in (0..).zip(&self.items) {
             // One step before a file's own inode.
             while at < end && at < MOUNT_BYTES / PAGE + all * number / self.items.len() as u64 + step {
                 let pages = step.min(end - at);
                 let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-                items.extend(encoded(&Piece { path: "/", page: narrow(at), pages: narrow(pages) })?);
+                add("/", narrow(at), narrow(pages))?;
                 at += pages;
             }
-            items.extend(item);
+            add(path, *page, *pages)?;
         }
         encoded(&List::<Piece<'_>>::of_encoded(&items))
     }
 }
 
-/// Pieces of files in the order of reading.
+/// What is read of every file.
 #[derive(Default)]
-struct Groups<'p> {
-    list: Vec<Group<'p>>,
-    /// The last of each file.
-    last: HashMap<&'p str, usize>,
-    /// Pages so far.
-    pages: u64,
+struct Wanted<'p> {
+    files: BTreeMap<&'p str, File>,
+    /// Pieces of the profile so far.
+    moment: usize,
 }
 
-/// Pages of a file that are read one after the other.
-struct Group<'p> {
-    path: &'p str,
-    pages: Vec<[u32; 2]>,
+/// What is read of a file.
+#[derive(Default)]
+struct File {
     /// Pages of the whole file.
     end: u64,
-    /// Pages of all groups before it.
-    before: u64,
+    /// Pages, and when they are read.
+    pages: Vec<([u32; 2], usize)>,
 }
 
-impl<'p> Groups<'p> {
-    /// Further pages of a file: with the last of it, if that is not long ago.
+/// A request.
+struct Request<'p> {
+    moment: usize,
+    path: &'p str,
+    page: u32,
+    pages: u32,
+}
+
+impl<'p> Wanted<'p> {
+    /// Pages that are read next.
     fn add(&mut self, path: &'p str, pages: &[[u32; 2]], end: u64) {
-        let before = self.pages;
-        self.pages += pages.iter().map(|[_, count]| u64::from(*count)).sum::<u64>();
-        let last = self.last.get(path).and_then(|index| self.list.get_mut(*index));
-        if let Some(last) = last.filter(|last| before - last.before <= TOGETHER_PAGES) {
-            last.pages.extend(pages);
-            return;
+        let file = self.files.entry(path).or_default();
+        file.end = end;
+        file.pages.extend(pages.iter().map(|piece| (*piece, self.moment)));
+        self.moment += 1;
+    }
+
+    /// As few requests as that takes, each when the first of its pages is read; those of one file that then follow each other are one.
+    fn requests(&self) -> Vec<Request<'p>> {
+        let mut all: Vec<Request<'p>> = self.files.iter().flat_map(|(path, file)| file.requests(path)).collect();
+        all.sort_by_key(|request| (request.moment, request.path, request.page));
+        let mut joined: Vec<Request<'p>> = Vec::new();
+        for request in all {
+            match joined
+                .last_mut()
+                .filter(|last| (last.path, last.page.saturating_add(last.pages)) == (request.path, request.page))
+            {
+                Some(last) => last.pages += request.pages,
+                None => joined.push(request),
+            }
         }
-        self.last.insert(path, self.list.len());
-        self.list.push(Group { path, pages: pages.to_vec(), end, before });
+        joined
+    }
+}
+
+impl File {
+    fn requests<'p>(&self, path: &'p str) -> Vec<Request<'p>> {
+        let used: Vec<[u32; 2]> = self.pages.iter().map(|(pages, _)| *pages).collect();
+        let mut requests = Vec::new();
+        for [first, count] in pieces(&used, self.end) {
+            let steps = (0..count).step_by(REQUEST_PAGES as usize);
+            requests.extend(steps.map(|step| Request {
+                moment: usize::MAX,
+                path,
+                page: first + step,
+                pages: REQUEST_PAGES.min(count - step),
+            }));
+        }
+        for ([first, count], moment) in &self.pages {
+            let end = |request: &Request<'_>| request.page.saturating_add(request.pages);
+            let from = requests.partition_point(|request| end(request) <= *first);
+            let last = first.saturating_add(*count);
+            let own = requests.iter_mut().skip(from).take_while(|request| request.page < last);
+            own.for_each(|request| request.moment = request.moment.min(*moment));
+        }
+        requests
     }
 }
 

@@ -115,19 +115,19 @@ fn pieces_come_in_the_order_of_reading_with_the_inodes() {
                   find . | sort | cpio -o -H newc --quiet >../a.cpio";
     assert!(Command::new("bash").args(["-euc", script]).current_dir(work.path()).status().unwrap().success());
     let tree = input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).unwrap();
-    let files = vec![used("/a", &[[0, 4]]), used("/b", &[[9, 60]]), used("/a", &[[30, 2]]), used("/c", &[[0, 99]])];
-    let last = used("/a", &[[100, 1]]);
-    let profile = profile([files, vec![last]].concat());
+    let files =
+        vec![used("/a", &[[0, 4]]), used("/b", &[[9, 60]]), used("/a", &[[30, 2], [6, 1]]), used("/c", &[[0, 1]])];
+    let profile = profile([files, vec![used("/a", &[[7, 1], [100, 1]])]].concat());
     let (first, ahead) = Ahead::of(&profile, &tree).unwrap();
-    assert_eq!((first.len(), ahead.files, ahead.pieces, ahead.pages), (3, 3, 5, 4 + 60 + 2 + 99 + 1));
+    assert_eq!((first.len(), ahead.files, ahead.pieces, ahead.pages), (3, 3, 5, 8 + 60 + 2 + 1 + 1));
     let shown = |inodes| {
         let list = ahead.list(inodes).unwrap();
         plan::pieces(&list).into_iter().map(|piece| format!("{} {} {}", piece.path, piece.page, piece.pages)).collect()
     };
     let plain: Vec<String> = shown(32 << 10);
-    assert_eq!(plain, ["/a 0 4", " 30 2", "/b 9 60", "/c 0 99", "/a 100 1"]);
+    assert_eq!(plain, ["/a 0 8", "/b 9 60", "/a 30 2", "/c 0 1", "/a 100 1"]);
     let with_inodes: Vec<String> = shown(81 << 10);
-    let expected = ["/ 8 4", "/a 0 4", " 30 2", "/ 12 4", "/b 9 60", "/ 16 4", "/c 0 99", "/ 20 1", "/a 100 1"];
+    let expected = ["/ 8 4", "/a 0 8", "/ 12 4", "/b 9 60", "/ 16 4", "/a 30 2", "/c 0 1", "/ 20 1", "/a 100 1"];
     assert_eq!(with_inodes, expected);
     assert_eq!((ahead.plan(9000).metadata_bytes, ahead.plan(81 << 10).metadata_bytes), (9000, 32 << 10));
 }

@@ -20,13 +20,11 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
 
 /// [`plan::AHEAD_PATH`], as the kernel takes it.
 const LIST: &CStr = c"/ahead";
-/// As `nice`: whoever boots comes first.
-const NICE: i32 = 19;
 /// Bytes of a request of the child. A kernel without preemption makes its pages in one go and is held up no longer than that takes; an
 /// SD card (20 MB/s, 500 requests a second) takes three times as long for its bytes as for a request.
 const REQUEST_BYTES: u64 = 128 * 1024;
 /// Requests under way at a time: what somebody else wants of a slow disk waits for no more than these.
-const QUEUE: usize = 8;
+const QUEUE: usize = 2;
 /// The part of memory that stays free, as a power of two: where there is no more, what is read would drive out what is used.
 const FREE_PART: u32 = 5;
 /// [`plan::Ahead::metadata_bytes`], 0 for a plan that has none. Here so that the plain program passes nothing along.
@@ -64,9 +62,9 @@ pub fn start(plan: &Plan<'_>, image: Image) {
     if let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         && let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
     {
-        in_child(move || {
+        // Without a child nothing is read ahead.
+        let _ = in_child(move || {
             hold_sigterm();
-            let _ = rustix::process::setpriority_process(None, NICE);
             let mut queue = Queue::of(image);
             read(&list, &root, &mut queue);
             if let (Ok(sectors), Some(image)) = (before, queue.image()) {
@@ -140,7 +138,7 @@ impl Queue {
         let end = offset.saturating_add(bytes);
         let mut start = offset;
         while start < end {
-            let length = REQUEST_BYTES.min(end - start);
+            let length = request_bytes(self.made).min(end - start);
             let place = self.made % QUEUE;
             if let Some((file, last)) = self.requests.get(place).filter(|_| self.made >= QUEUE)
                 && let Some(Some(file)) = self.files.get(*file)
@@ -165,6 +163,12 @@ impl Queue {
         }
         true
     }
+}
+
+/// Bytes of a request, by how many were made before: the start of the next init, of which there is little, is not to wait for what comes
+/// behind it.
+fn request_bytes(made: usize) -> u64 {
+    REQUEST_BYTES >> 3_usize.saturating_sub(made / 4)
 }
 
 fn is_memory_short() -> bool {

@@ -167,8 +167,8 @@ fn errno(result: isize) -> Errno {
     Errno::from_raw_os_error(i32::try_from(-result).unwrap_or(0))
 }
 
-/// Runs `work` in a child process beside the caller. If there is no room for one, it is done here.
-pub fn in_child(work: impl FnOnce()) {
+/// Runs `work` in a child process beside the caller. If there is no room for one, it comes back.
+pub fn in_child<Work: FnOnce()>(work: Work) -> Option<Work> {
     const SIGCHLD: usize = 17;
     // SAFETY: a new process with a copy of this stack, as fork(2).
     match unsafe { call(number::CLONE, [SIGCHLD, 0, 0, 0, 0]) } {
@@ -176,9 +176,10 @@ pub fn in_child(work: impl FnOnce()) {
             work();
             // SAFETY: ends the child.
             unsafe { call(number::EXIT, [0, 0, 0, 0, 0]) };
+            None
         }
-        negative if negative < 0 => work(),
-        _ => {}
+        negative if negative < 0 => Some(work),
+        _ => None,
     }
 }
 
