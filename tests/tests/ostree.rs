@@ -240,8 +240,10 @@ impl System {
             ""
         };
         let slot = "[[slot]]\nname = \"a\"\nsource = \"ostree\"\npartname = \"sysroot\"\nfilesystem = \"ext4\"\n";
+        // The image is one of the files that ostree seals.
+        let verity = if root == Root::Verity { "[verity]\nmethod = \"fs-verity\"\n" } else { "" };
         let head = "name = \"deployed\"\narchitecture = \"aarch64\"\nhandover = \"mounted\"\n";
-        fs::write(&board, format!("{head}{modules}{slot}"))?;
+        fs::write(&board, format!("{head}{modules}{slot}{verity}"))?;
         tool::build(board.to_str().ok_or("a path that is not UTF-8")?, &self.kernel, &from, &self.path(name))
     }
 

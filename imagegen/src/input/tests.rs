@@ -203,7 +203,10 @@ fn a_label_of_a_tar_is_the_files_in_either_form() {
         let mut archive = ::tar::Builder::new(Vec::new());
         archive.append_pax_extensions(records.iter().copied()).expect("memory");
         let mut header = ::tar::Header::new_ustar();
-        (header.set_mode(0o644), header.set_uid(0), header.set_gid(0), header.set_size(1));
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(1);
         archive.append_data(&mut header, "file", &b"x"[..]).expect("memory");
         let tree = read_bytes(&archive.into_inner().expect("memory")).expect("a tar");
         let node = tree.node("/file").expect("there");

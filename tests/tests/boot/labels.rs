@@ -108,7 +108,9 @@ fn put(archive: &mut tar::Builder<File>, path: &str, mode: u32, data: Option<&[u
     let data = data.unwrap_or_default();
     header.set_mode(mode);
     header.set_size(data.len().try_into()?);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     Ok(archive.append_data(&mut header, path, data)?)
 }
 
