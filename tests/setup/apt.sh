@@ -67,6 +67,7 @@ test strace kills an installation between two steps
 test qemu-efi-aarch64 the firmware that starts systemd-boot, GRUB and unified kernel images
 test ovmf for the same on a PC
 test ostree commits and deploys
+test secilc compiles the SELinux policy that the labels are tried with
 test binutils readelf names the libraries of what is deployed
 yocto chrpath bitbake asks for it
 yocto diffstat for the same

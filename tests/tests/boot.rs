@@ -1,6 +1,8 @@
 //! Boot tier: every kernel, both places of the image, ramfs and tmpfs, both hand-overs, compared as sets with what the
 //! same kernel gives the same content as a classic initramfs.
 
+#[path = "boot/labels.rs"]
+mod labels;
 #[path = "boot/leave.rs"]
 mod leave;
 #[path = "boot/sources.rs"]
@@ -76,7 +78,7 @@ fn trials(kernel: &Kernel) -> Vec<Trial> {
             add(format!("compressed::{format}"), Box::new(move |kernel| compressed(kernel, format)));
         }
     }
-    for (name, check) in sources::rows(kernel).into_iter().chain(leave::rows(kernel)) {
+    for (name, check) in sources::rows(kernel).into_iter().chain(leave::rows(kernel)).chain(labels::rows(kernel)) {
         add(name, check);
     }
     add("extras".into(), Box::new(extras));

@@ -1,5 +1,6 @@
 //! Boot tier: deployments by real ostree, Debian's. Two commits that `imagegen ostree` made, deployed to a disk without root; the
 //! deployed system upgrades itself, is switched off without warning, boots the other commit through that one's image, rolls back.
+//! Once as folders of links, once as composefs, which is upgraded to one with fs-verity.
 //! What a boot loader does is done here: the newest entry below `/boot/loader` names kernel, initramfs and arguments.
 
 use imagegen::boot::qemu::End;
@@ -17,10 +18,18 @@ use tests::{Result, equal, tool};
 
 /// The name that ostree keeps the deployments below.
 const NAME: &str = "debian";
+/// Where ostree-prepare-root looks how to do it.
+const CONFIG: &str = "usr/lib/ostree/prepare-root.conf";
 /// The branch that is deployed, and the one with what it is made of.
 const BRANCHES: [&str; 2] = ["os", "base"];
 /// Bytes of the file system: two deployments and what they are upgraded from.
 const DISK: &str = "320M";
+/// Debian 13's ostree, built without composefs, deployed by this machine's, which never heard of it.
+const LINKS: Kind = Kind { suite: "trixie", roots: [Root::Links; 2] };
+/// Composefs from the start; this takes the ostree of a Debian after 13.
+const COMPOSEFS: Kind = Kind { suite: "sid", roots: [Root::Composefs; 2] };
+/// Upgraded to a commit that wants every object sealed by fs-verity.
+const VERITY: Kind = Kind { suite: "sid", roots: [Root::Composefs, Root::Verity] };
 /// The initrd: it mounts the root file system as the command line has it, and goes on by ostree's own program and util-linux'.
 const INITRD_INIT: &str = "#!/bin/busybox sh
 for word in $(/bin/busybox cat /proc/cmdline); do
@@ -37,16 +46,19 @@ export PATH=/usr/bin
 say() { busybox echo "test: $*"; }
 busybox echo 1 > /proc/sys/kernel/printk
 /usr/lib/ostree/ostree-remount
-# As its generator for systemd does.
+# As its generator for systemd does; /boot since 2026.
 busybox mount --bind /sysroot/ostree/deploy/debian/var /var
+busybox test -e /boot/loader || busybox mount --bind /sysroot/boot /boot
 say image $(busybox cat /run/image)
 say booted $(ostree admin status | busybox sed -n 's/^\* debian //p')
 say linked $(busybox readlink "/sysroot$ostree")
 say marked $(busybox test -e /run/ostree-booted && busybox echo yes)
+say from $(busybox sed -n 's|^\([^ ]* \)/ |\1|p' /proc/mounts | busybox tail -n 1)
 say usr $(busybox touch /usr/new 2> /dev/null && busybox echo writable || busybox echo read-only)
 say root $(busybox sed -n 's|^/dev/vda1 / ||p' /proc/mounts)
 say record $(busybox od -An -v -tx1 /run/initoverlayfs/record | busybox tr -d ' \n')
 case $what in
+seal) ostree admin post-copy && ostree admin upgrade > /dev/null && say upgraded; busybox poweroff -f -n ;;
 upgrade) ostree admin upgrade > /dev/null && say upgraded; busybox poweroff -f -n ;;
 rollback) ostree admin set-default 1 > /dev/null && say rolled back; busybox poweroff -f -n ;;
 esac
@@ -55,10 +67,52 @@ say sysroot $(busybox sed -n 's|^/dev/vda1 /sysroot ||p' /proc/mounts)
 busybox poweroff -f
 "#;
 
+/// What the two commits are deployed by, and what their root becomes.
+struct Kind {
+    suite: &'static str,
+    roots: [Root; 2],
+}
+
+/// What ostree-prepare-root makes the root of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Root {
+    /// The folder of links that the deployment is.
+    Links,
+    /// The composefs in it, whose files are the repository's.
+    Composefs,
+    /// The same, and the kernel gives out none that fs-verity does not cover.
+    Verity,
+}
+
+impl Root {
+    /// The commit's `usr/lib/ostree/prepare-root.conf`, for its initrd and for the ostree that deploys it. What bootc and Fedora
+    /// have: /sysroot is read-only to all but ostree.
+    fn config(self) -> &'static str {
+        match self {
+            Root::Links => "[sysroot]\nreadonly=true\n",
+            Root::Composefs => "[sysroot]\nreadonly=true\n[composefs]\nenabled=yes\n",
+            Root::Verity => "[sysroot]\nreadonly=true\n[composefs]\nenabled=verity\n",
+        }
+    }
+
+    /// Whether this, of `/proc/mounts` without where to, is such a root.
+    fn is(self, mounted: &str) -> bool {
+        let is_composefs = mounted.starts_with("composefs overlay ro,");
+        match self {
+            Root::Links => mounted.starts_with("/dev/vda1 ext4 "),
+            Root::Composefs => is_composefs && !mounted.contains("verity="),
+            Root::Verity => is_composefs && mounted.contains(",verity=require"),
+        }
+    }
+}
+
 /// What is deployed, and how it boots.
 struct System {
     folder: tempfile::TempDir,
     kernel: Kernel,
+    kind: &'static Kind,
+    /// The ostree that deploys.
+    deployer: PathBuf,
     commits: [String; 2],
 }
 
@@ -121,21 +175,37 @@ impl System {
     }
 
     /// Makes both commits and a disk on which the first is deployed, which knows where to get the second.
-    fn new(kernel: &str) -> Result<Self> {
+    fn new(kernel: &str, kind: &'static Kind) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("initoverlayfs-test-").tempdir()?;
-        let mut system = System { folder, kernel: get(kernel)?, commits: [String::new(), String::new()] };
-        let debian = PathBuf::from(run(&mut Command::new(checkout().join("tests/setup/ostree.sh")))?);
-        for image in ["one", "two"] {
-            system.build(&debian.join("initrd"), image)?;
+        let debian = |architecture: &str| -> Result<PathBuf> {
+            let folder = run(Command::new(checkout().join("tests/setup/ostree.sh")).args([kind.suite, architecture]))?;
+            Ok(PathBuf::from(folder))
+        };
+        let deployer = match kind.roots {
+            [Root::Links, Root::Links] => PathBuf::from("ostree"),
+            _ => {
+                // Into a folder that nobody in particular may enter.
+                let (from, to) = (debian(&run(Command::new("dpkg").arg("--print-architecture"))?)?, folder.path());
+                run(Command::new("cp").arg("-r").arg(from).arg(to.join("deployer")))?;
+                to.join("deployer/ostree")
+            }
+        };
+        let (kernel, commits, debian) = (get(kernel)?, [String::new(), String::new()], debian("arm64")?);
+        let mut system = System { folder, kernel, kind, deployer, commits };
+        for (image, root) in ["one", "two"].into_iter().zip(kind.roots) {
+            system.build(&debian.join("initrd"), image, root)?;
         }
         system.ostree(&["init", "--mode=archive"])?;
         let root = system.root()?;
+        let configure = |of: usize| put(&root, CONFIG, 0o644, kind.roots[of].config());
         let [debian, own] = [debian.join("root"), root.clone()].map(|path| format!("--tree=dir={}", path.display()));
         let owner = ["--owner-uid=0", "--owner-gid=0", "--canonical-permissions"];
         // The first goes through a tree, as for a container image; the second straight into a commit.
         let (one, two, repo) = (system.path("one"), system.path("two"), system.path("repo"));
         let release = system.kernel.release()?;
+        configure(1)?;
         let base = system.ostree(&[&["commit", "-b", BRANCHES[1], &debian, &own], &owner[..]].concat())?;
+        configure(0)?;
         imagegen([
             "ostree".as_ref(),
             one.as_os_str(),
@@ -155,14 +225,13 @@ impl System {
     }
 
     /// Builds an image called `name`, of an initrd of Debian's programs.
-    fn build(&self, initrd: &Path, name: &str) -> Result<()> {
+    fn build(&self, initrd: &Path, name: &str, root: Root) -> Result<()> {
         let mut content = entries(initrd, "")?;
         content.extend(["dev", "etc", "proc", "run", "sys", "sysroot"].map(Entry::folder));
         content.push(Entry::device("dev/console", 0o600, 5, 1));
         content.push(Entry::file("init", 0o755, INITRD_INIT));
         content.push(Entry::file("etc/image", 0o644, name));
-        // What bootc and Fedora have: /sysroot is read-only to all but ostree.
-        content.push(Entry::file("usr/lib/ostree/prepare-root.conf", 0o644, "[sysroot]\nreadonly=true\n"));
+        content.push(Entry::file(CONFIG, 0o644, root.config()));
         let (from, board) = (self.path("initrd"), self.path("board.toml"));
         fs::write(&from, archive(&content))?;
         let modules = if self.kernel.modules.is_some() {
@@ -171,8 +240,10 @@ impl System {
             ""
         };
         let slot = "[[slot]]\nname = \"a\"\nsource = \"ostree\"\npartname = \"sysroot\"\nfilesystem = \"ext4\"\n";
+        // The image is one of the files that ostree seals.
+        let verity = if root == Root::Verity { "[verity]\nmethod = \"fs-verity\"\n" } else { "" };
         let head = "name = \"deployed\"\narchitecture = \"aarch64\"\nhandover = \"mounted\"\n";
-        fs::write(&board, format!("{head}{modules}{slot}"))?;
+        fs::write(&board, format!("{head}{modules}{slot}{verity}"))?;
         tool::build(board.to_str().ok_or("a path that is not UTF-8")?, &self.kernel, &from, &self.path(name))
     }
 
@@ -215,14 +286,16 @@ impl System {
     fn deploy(&self) -> Result<()> {
         fs::write(self.path("owners"), "")?;
         let [os, _] = BRANCHES;
+        let ostree = self.deployer.display();
         self.unprivileged(&format!(
             "mkdir disk
-            ostree admin init-fs --modern disk
-            ostree admin os-init {NAME} --sysroot=disk
-            ostree --repo=disk/ostree/repo config set sysroot.bootloader none
-            ostree --repo=disk/ostree/repo remote add --no-gpg-verify origin file:///var/update
-            ostree --repo=disk/ostree/repo pull-local --remote=origin repo {os}
-            ostree admin deploy --sysroot=disk --os={NAME} --karg=rw origin:{os}"
+            {ostree} admin init-fs --modern disk
+            {ostree} admin os-init {NAME} --sysroot=disk
+            {ostree} --repo=disk/ostree/repo config set sysroot.bootloader none
+            {ostree} --repo=disk/ostree/repo config set ex-integrity.fsverity maybe
+            {ostree} --repo=disk/ostree/repo remote add --no-gpg-verify origin file:///var/update
+            {ostree} --repo=disk/ostree/repo pull-local --remote=origin repo {os}
+            {ostree} admin deploy --sysroot=disk --os={NAME} --karg=rw origin:{os}"
         ))
         .map(drop)
     }
@@ -231,7 +304,7 @@ impl System {
     fn write_disk(&self) -> Result<()> {
         self.unprivileged(&format!(
             "cp -a repo disk/ostree/deploy/{NAME}/var/update
-            mkfs.ext4 -q -F -L sysroot -d disk sysroot.ext4 {DISK}"
+            mkfs.ext4 -q -F -b 4096 -O verity -L sysroot -d disk sysroot.ext4 {DISK}"
         ))?;
         let partition = Partition { name: "sysroot".into(), uuid: None, image: self.path("sysroot.ext4") };
         disk::write(&self.path("disk.img"), &[7; 16], &[partition], &mut |_| ())?;
@@ -289,6 +362,8 @@ impl System {
             equal("booted", &said(&outcome, "booted")?, &deployment)?;
             equal("linked", &said(&outcome, "linked")?.ends_with(&format!("/{deployment}")), &true)?;
             equal("marked", &said(&outcome, "marked")?, &"yes".to_owned())?;
+            let from = said(&outcome, "from")?;
+            equal(&format!("root of its kind: {from}"), &self.kind.roots[commit].is(&from), &true)?;
             equal("usr", &said(&outcome, "usr")?, &"read-only".to_owned())?;
             equal("failures on the console", &outcome.console.contains(" failed: "), &false)?;
             equal("next init seen on the console", &outcome.log.next_init_ran(), &true)?;
@@ -321,10 +396,9 @@ fn journaled(options: &str, first: &str) -> bool {
     words.next() == Some(first) && !words.any(|word| matches!(word, "noload" | "norecovery"))
 }
 
-#[test]
-fn a_deployment_boots_through_its_image_is_upgraded_and_rolled_back() -> Result<()> {
-    let system = System::new("arm64-tuned")?;
-    let first = system.check(0, "what=upgrade")?;
+/// Boots the first commit, which upgrades, the second, which rolls back, and the first again.
+fn upgrade_and_roll_back(system: &System, upgrade: &str) -> Result<[Outcome; 3]> {
+    let first = system.check(0, &format!("what={upgrade}"))?;
     equal("upgraded", &first.console.contains("test: upgraded"), &true)
         .map_err(|error| first.failure(&error.to_string()))?;
     let second = system.check(1, "what=rollback")?;
@@ -333,18 +407,43 @@ fn a_deployment_boots_through_its_image_is_upgraded_and_rolled_back() -> Result<
     equal("rolled back", &second.console.contains("test: rolled back"), &true)?;
     // Once more as it is with an initrd that mounts its root read-only and leaves the rest to the system.
     let third = system.check(0, "ro")?;
-    for (outcome, what, how) in [(&first, "root", "rw"), (&third, "root", "ro"), (&third, "sysroot", "rw")] {
-        let options = said(outcome, what)?;
-        equal(&format!("{what} {how} with its journal: {options}"), &journaled(&options, how), &true)?;
+    let options = said(&third, "sysroot")?;
+    equal(&format!("sysroot rw with its journal: {options}"), &journaled(&options, "rw"), &true)?;
+    Ok([first, second, third])
+}
+
+#[test]
+fn a_deployment_boots_through_its_image_is_upgraded_and_rolled_back() -> Result<()> {
+    let [first, _, third] = upgrade_and_roll_back(&System::new("arm64-tuned", &LINKS)?, "upgrade")?;
+    for (outcome, how) in [(&first, "rw"), (&third, "ro")] {
+        let options = said(outcome, "root")?;
+        equal(&format!("root {how} with its journal: {options}"), &journaled(&options, how), &true)?;
     }
     Ok(())
+}
+
+#[test]
+fn a_composefs_deployment_is_upgraded_to_fs_verity_and_rolled_back() -> Result<()> {
+    upgrade_and_roll_back(&System::new("arm64-tuned", &VERITY)?, "seal").map(drop)
 }
 
 /// Debian's 6.1 reads the image through a loop device, on a file system that is written to.
 #[test]
 fn a_stock_kernel_boots_a_deployment() -> Result<()> {
-    let system = System::new("arm64-6.1")?;
+    let system = System::new("arm64-6.1", &LINKS)?;
     let only = system.check(0, "")?;
     let options = said(&only, "root")?;
     equal(&format!("root rw with its journal: {options}"), &journaled(&options, "rw"), &true)
+}
+
+/// There the composefs is a loop device too, and its overlay one without data-only layers, which came with 6.5.
+#[test]
+fn a_stock_kernel_boots_a_composefs_deployment() -> Result<()> {
+    System::new("arm64-6.1", &COMPOSEFS)?.check(0, "").map(drop)
+}
+
+/// Debian's 7 has both the old ways and the new ones, and counts how deep file systems lie in files.
+#[test]
+fn a_new_kernel_boots_a_composefs_deployment() -> Result<()> {
+    System::new("arm64-7", &COMPOSEFS)?.check(0, "").map(drop)
 }

@@ -240,12 +240,16 @@ impl<R: Read> RawEntry<'_, R> {
             return Err(self.error(format_args!("{shown}: unusable mode or owner")));
         };
         let mode = if matches!(kind, NodeKind::Symlink(_)) { 0o777 } else { mode & 0o7777 };
-        let xattrs = records
+        let mut xattrs: BTreeMap<Vec<u8>, Vec<u8>> = records
             .iter()
             .filter_map(|(key, value)| Some((key.strip_prefix(b"SCHILY.xattr.")?, value)))
             .filter(|(name, _)| super::builder::keeps_xattr(name))
             .map(|(name, value)| (name.to_vec(), value.clone()))
             .collect();
+        // GNU tar's `--selinux`, which leaves the end out that libselinux gives a file's label (`setfilecon_raw()`).
+        if let Some(label) = records.get(&b"RHT.security.selinux"[..]) {
+            xattrs.entry(b"security.selinux".to_vec()).or_insert_with(|| [label.as_slice(), b"\0"].concat());
+        }
         Ok(Node { kind, mode, uid, gid, xattrs })
     }
 }

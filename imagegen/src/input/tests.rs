@@ -194,6 +194,26 @@ fn tar_and_directory_are_the_same_tree() {
     assert!(read(&folder.path().join("two"), folder.path(), &mut |_| ()).is_ok());
 }
 
+/// As `tar --xattrs` writes them and as `tar --selinux` does: `setfattr` and `setfilecon` would leave the same.
+#[test]
+fn a_label_of_a_tar_is_the_files_in_either_form() {
+    const LABEL: &[u8] = b"system_u:object_r:etc_t:s0\0";
+    let (whole, cut) = (("SCHILY.xattr.security.selinux", LABEL), ("RHT.security.selinux", &LABEL[..LABEL.len() - 1]));
+    for records in [&[whole][..], &[cut], &[cut, whole]] {
+        let mut archive = ::tar::Builder::new(Vec::new());
+        archive.append_pax_extensions(records.iter().copied()).expect("memory");
+        let mut header = ::tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(1);
+        archive.append_data(&mut header, "file", &b"x"[..]).expect("memory");
+        let tree = read_bytes(&archive.into_inner().expect("memory")).expect("a tar");
+        let node = tree.node("/file").expect("there");
+        assert_eq!(node.xattrs, [(b"security.selinux".to_vec(), LABEL.to_vec())].into(), "{records:?}");
+    }
+}
+
 #[test]
 fn hard_links_take_the_content_that_comes_last() {
     let archive = Cpio::default()

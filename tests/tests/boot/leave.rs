@@ -49,7 +49,7 @@ pub fn rows(kernel: &Kernel) -> Vec<(String, Check)> {
 }
 
 /// Debian's busybox for the kernel's processor.
-fn busybox(kernel: &Kernel) -> Result<PathBuf> {
+pub fn busybox(kernel: &Kernel) -> Result<PathBuf> {
     let arch = match kernel.arch.as_str() {
         "armv7" => "armhf",
         "x86_64" => "amd64",

@@ -246,6 +246,8 @@ pub(super) const TABLE: &[Row] = &[
     ),
     required(all, &[module("EROFS_FS", "erofs", EROFS)], "step mount: the image"),
     advised(all, &[yes("EROFS_FS_XATTR", EROFS)], "the image's capabilities, ACLs and labels"),
+    advised(all, &[yes("EROFS_FS_SECURITY", EROFS)], "the image's capabilities and labels"),
+    advised(all, &[yes("EROFS_FS_POSIX_ACL", EROFS)], "the image's ACLs"),
     required(
         |board| board.image.compression != ImageCompression::None,
         &[yes("EROFS_FS_ZIP", EROFS)],

@@ -99,5 +99,10 @@ fn a_configuration_decides_what_there_is_to_need() {
     );
     let found = options(&vfat, &config("CONFIG_FAT_DEFAULT_CODEPAGE=850\nCONFIG_FAT_DEFAULT_IOCHARSET=\"ascii\"\n"));
     assert!(found.contains(&"NLS_CODEPAGE_850".to_owned()) && found.contains(&"NLS_ASCII".to_owned()), "{found:?}");
-    assert!(!options(&vfat, &config(&title("6.1.176"))).contains(&"EROFS_FS_BACKED_BY_FILE".to_owned()));
+    let old = options(&vfat, &config(&title("6.1.176")));
+    assert!(!old.contains(&"EROFS_FS_BACKED_BY_FILE".to_owned()));
+    // Each kind of attribute has an option of its own (fs/erofs/xattr.c).
+    for kind in ["XATTR", "SECURITY", "POSIX_ACL"] {
+        assert!(old.contains(&format!("EROFS_FS_{kind}")), "{kind}: {old:?}");
+    }
 }
