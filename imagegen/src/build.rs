@@ -38,6 +38,8 @@ pub struct Request {
     pub modules: Option<PathBuf>,
     /// What a boot of it read ([`Profile`]): that is laid first, and read ahead.
     pub profile: Option<PathBuf>,
+    /// Whether a boot reads nothing along, to be profiled.
+    pub record: bool,
     /// How the image is written, in place of what the board says.
     pub image: Option<board::Image>,
     /// Bootstrap program; found by architecture if absent.
@@ -86,7 +88,7 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
 pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> {
     let mut board = load(request)?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
-    let bootstrap = program::read(request.bootstrap.as_deref(), &board, profile.is_some() && can_read_ahead(&board))?;
+    let bootstrap = program::read(request.bootstrap.as_deref(), &board, request.record || profile.is_some() && can_read_ahead(&board))?;
     let sources = bootloader::find(&board, request.kernel.as_deref(), &request.bootloader)?;
     for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
         if let Some(from) = from
@@ -222,6 +224,13 @@ fn resolve_for(
         // A list of nothing would still be a child process.
         plan.ahead = (can_read_ahead(board) && !plan.first.is_empty()).then_some(ahead);
     }
+    if request.record {
+        if !can_read_ahead(board) {
+            let what = format!("--record: no slot of board {} reads the image from a device", board.name);
+            return Err(Error::bad_input(what, "record on a board with source `partition`: the profile holds for every source"));
+        }
+        plan.ahead = Some(Ahead::recording());
+    }
     Ok(plan)
 }
 
@@ -286,7 +295,7 @@ fn write_initramfs(
     if let Some(shell) = plan.shell() {
         archive.add(plan::SHELL_PATH, 0o755, Body::Path(shell.clone()))?;
     }
-    if let Some(ahead) = &plan.ahead {
+    if let Some(ahead) = plan.ahead.as_ref().filter(|ahead| !ahead.is_recording()) {
         archive.add(bootstrap::plan::AHEAD_PATH, 0o600, Body::Bytes(ahead.list(inodes)?))?;
     }
     if let Some(slot) = board.slots.iter().find(|slot| slot.source == Source::Initramfs) {

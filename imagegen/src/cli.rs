@@ -176,8 +176,9 @@ pub enum Command {
                       trace_event=filemap:mm_filemap_add_to_page_cache trace_buf_size=16M\n\
                       (CONFIG_FTRACE and any tracer; pages of 4 KiB), then fetch the trace once: ssh root@kit cat /sys/kernel/tracing/trace \
                       > boot.trace\n\n\
-                      Example: imagegen profile out --end 'login:' --out boot.profile\n         \
-                      imagegen profile out --trace boot.trace --until 6.5 --out boot.profile\n         \
+                      Example: imagegen build qemu-arm64 --from initrd.gz --kernel Image --record --out record\n         \
+                      imagegen profile record --end 'login:' --out boot.profile\n         \
+                      imagegen profile record --trace boot.trace --until 6.5 --out boot.profile\n         \
                       imagegen build qemu-arm64 --from initrd.gz --kernel Image --profile boot.profile --out out"
     )]
     Profile {
@@ -287,6 +288,9 @@ pub struct Source {
     /// What a boot read, from `imagegen profile`: laid first in the image, and read ahead.
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
+    /// An image to be profiled, not to be shipped: its boot reads page by page what is used, and nothing along.
+    #[arg(long, conflicts_with = "profile")]
+    pub record: bool,
 }
 
 /// What the bootloader's files are made of, beside the kernel.

@@ -173,9 +173,20 @@ fn checklist(board: &str, json: bool) -> anyhow::Result<String> {
 }
 
 fn request(source: Source) -> build::Request {
-    let Source { board, from, rescue, modules, profile } = source;
+    let Source { board, from, rescue, modules, profile, record } = source;
     let bootloader = bootloader::Inputs::default();
-    build::Request { board, from, rescue, modules, profile, image: None, bootstrap: None, kernel: None, bootloader }
+    build::Request {
+        board,
+        from,
+        rescue,
+        modules,
+        profile,
+        record,
+        image: None,
+        bootstrap: None,
+        kernel: None,
+        bootloader,
+    }
 }
 
 /// Builds and boots every point of a board.

@@ -69,8 +69,11 @@ pub struct Used {
 impl Profile {
     /// One of no boot yet of what a build made.
     pub fn empty(manifest: Manifest) -> Self {
-        if manifest.plan.iter().any(|line| line.contains(ahead::WORDS)) {
+        let says = |words| manifest.plan.iter().any(|line| line.contains(words));
+        if says(ahead::WORDS) {
             log::warn!("the image was built with a profile: what that has read ahead is taken for used");
+        } else if !says(ahead::RECORDING) {
+            log::warn!("what the kernel reads along is taken for used: an image of `build --record` is read page by page");
         }
         let image = manifest.outputs.get(manifest::EROFS).map(|output| output.sha256.clone());
         Profile {

@@ -148,7 +148,8 @@ pub fn run(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
 /// Builds and boots one point.
 fn measure_one(request: &Request, image: Image, profile: Option<&Path>, work: &Path) -> Result<Measured> {
     let out = work.join("out");
-    let build = build::Request { image: Some(image), profile: profile.map(Path::to_owned), ..request.build.clone() };
+    let profile = profile.map(Path::to_owned);
+    let build = build::Request { image: Some(image), profile, record: false, ..request.build.clone() };
     let manifest = build::run(&build, &out)?;
     let options = Options { deterministic: true, kernel: None, ..request.options.clone() };
     let mut stores = [Store::in_memory(folder::conditions(&out, &options)?)];
@@ -175,14 +176,17 @@ fn medians(runs: &Runs, image_bytes: u64, initramfs_bytes: u64, has_end: bool) -
     Ok(Measured { image_bytes, initramfs_bytes, next_init_us, end_us, free_ram_kib: median(&free) })
 }
 
-/// Records a profile of the folder that was built last; says why where there is none.
+/// Records a profile; says why where there is none.
 fn record(request: &Request, work: &Path) -> std::result::Result<PathBuf, String> {
     if request.watch.end.is_none() {
         return Err("without --end nobody knows how long a boot is to be profiled".to_owned());
     }
     let path = work.join("profile");
     let options = Options { deterministic: false, kernel: None, ..request.options.clone() };
-    let recorded = profile::record(&work.join("out"), &options, &request.watch, 1);
+    let image = Image { compression: ImageCompression::None, cluster: CLUSTERS[0] };
+    let build = build::Request { image: Some(image), record: true, ..request.build.clone() };
+    let out = work.join("record");
+    let recorded = build::run(&build, &out).and_then(|_| profile::record(&out, &options, &request.watch, 1));
     let written = recorded.and_then(|profile| profile.write(atomic::Output::at(&path)?));
     written.map(|()| path).map_err(|error| error.what)
 }

@@ -46,6 +46,7 @@ impl Sample {
             rescue: None,
             modules: None,
             profile: None,
+            record: false,
             image: None,
             bootstrap: Some(at("bootstrap")),
             kernel: Some(at("Image")),

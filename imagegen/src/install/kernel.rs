@@ -87,6 +87,7 @@ pub fn add(request: &Request, notes: &mut dyn FnMut(&str)) -> Result<Outcome> {
         from: initramfs,
         modules: Some(modules),
         profile: None,
+        record: false,
         image: None,
         bootstrap: request.bootstrap.clone(),
         kernel: None,

@@ -26,10 +26,14 @@ const ALONG_SECTORS: u16 = 64;
 
 /// How the plan says that there is one.
 pub(super) const WORDS: &str = "read ahead beside it";
+/// How it says that the boot is to be profiled.
+pub(super) const RECORDING: &str = "read page by page, to be profiled";
 
 /// What is read ahead of a content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ahead {
+    /// Whether nothing is, because what is read is to be recorded.
+    records: bool,
     /// Path, first page, and how many.
     items: Vec<(String, u32, u32)>,
     /// Files in the list.
@@ -102,8 +106,21 @@ impl Ahead {
         Ok(())
     }
 
+    /// For a boot that reads what is used alone.
+    pub fn recording() -> Self {
+        Ahead { records: true, ..Ahead::default() }
+    }
+
+    /// Whether it is that.
+    pub const fn is_recording(&self) -> bool {
+        self.records
+    }
+
     /// What the plan says of it, for an image whose first `inodes` bytes hold the inodes that are used.
     pub fn plan(&self, inodes: u64) -> plan::Ahead {
+        if self.records {
+            return plan::Ahead { metadata_bytes: 0, along_sectors: 0 };
+        }
         let metadata_bytes = u32::try_from(inodes.min(MOUNT_BYTES)).unwrap_or(u32::MAX);
         plan::Ahead { metadata_bytes, along_sectors: ALONG_SECTORS }
     }
@@ -237,6 +254,9 @@ fn behind([first, count]: [u32; 2], end: u64) -> u64 {
 
 impl fmt::Display for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.records {
+            return f.write_str(RECORDING);
+        }
         let Ahead { files, pages, pieces, .. } = self;
         let mib = *pages as f64 * PAGE as f64 / f64::from(1 << 20);
         write!(f, "{WORDS}: {mib:.1} MiB of {}, in {}", count(*files, "file"), count(*pieces, "piece"))
