@@ -34,7 +34,7 @@ fail() {
 # What is said in front of root= the installed system keeps. Without no_timer_check a busy host makes the kernel panic.
 case $arch in
     arm64) qemu="qemu-system-aarch64 -machine virt -cpu cortex-a72" bus=device arguments=console=ttyAMA0 ;;
-    amd64) qemu="qemu-system-x86_64 -machine q35 -cpu qemu64" bus=pci arguments="console=ttyS0 no_timer_check" ;;
+    amd64) qemu="qemu-system-x86_64 -machine q35 -cpu qemu64,-cx16" bus=pci arguments="console=ttyS0 no_timer_check" ;;
     *) fail "no machine for $arch" "arm64 or amd64" ;;
 esac
 PATH=$PATH:/usr/sbin:/sbin
