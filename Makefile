@@ -98,7 +98,7 @@ soak: setup-test bootstrap
 	@tests/setup/kernels.sh > /dev/null
 	@FAULT_SOAK=$${FAULT_SOAK:-1000} tests/setup/run.sh fault
 
-# Debian 13 with our package, from its installation to its removal, once with initramfs-tools and once with dracut.
+# Debian 13 with our package, from its installation to its removal: arm64 and amd64, with initramfs-tools and with dracut.
 debian: setup-test bootstrap imagegen
 	@tests/setup/kernels.sh > /dev/null
 	@tests/setup/run.sh debian

@@ -66,10 +66,11 @@ libraries=$(cd "$work" && dpkg-shlibdeps ${cross:+"$cross"} -O "tree/usr/bin/ima
 size=$(find "$tree" -path "$tree/DEBIAN" -prune -o -type f -printf '%s\n' | awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }')
 sed -e "s/@VERSION@/$version/" -e "s/@ARCHITECTURE@/$architecture/" -e "s/@SIZE@/$size/" -e "s/@DEPENDS@/$libraries/" \
     "$here/imagegen/distribution/debian/control" > "$tree/DEBIAN/control"
+install -m 0755 "$here/imagegen/distribution/debian/prerm" "$here/imagegen/distribution/debian/postrm" "$tree/DEBIAN/"
 (cd "$tree" && find etc -type f 2> /dev/null | sed 's|^|/|' | sort) > "$tree/DEBIAN/conffiles"
 (cd "$tree" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -printf '%P\n' | sort | xargs -d '\n' md5sum) > "$tree/DEBIAN/md5sums"
 find "$tree" -type d -exec chmod 0755 {} +
-chmod 0644 "$tree"/DEBIAN/*
+find "$tree/DEBIAN" -type f ! -name '*rm' -exec chmod 0644 {} +
 # dpkg-deb makes times that are later than that equal, and keeps those that are earlier.
 find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 package=$out/initoverlayfs_${version}_$architecture.deb

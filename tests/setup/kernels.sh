@@ -74,7 +74,7 @@ loader x86_64 "$folder/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 # What tests ask debian.sh for by themselves.
 fetch bookworm arm64 grub-efi-arm64-bin > /dev/null
 fetch bookworm amd64 grub-efi-amd64-bin > /dev/null
-fetch trixie arm64 grub-efi-arm64-unsigned > /dev/null
+for arch in arm64 amd64; do fetch trixie $arch grub-efi-$arch-unsigned > /dev/null; done
 fetch trixie arm64 mkbootimg > /dev/null
 for arch in arm64 armhf amd64; do fetch bookworm $arch busybox-static > /dev/null; done
 mv "$list.part" "$list"

@@ -37,12 +37,12 @@ first() {
     } > /etc/fstab
     ln -sf /usr/share/zoneinfo/UTC /etc/localtime
     ln -sf /usr/lib/systemd/system/multi-user.target /etc/systemd/system/default.target
-    cat > /etc/default/grub << 'GRUB'
+    cat > /etc/default/grub << GRUB
 GRUB_DEFAULT=saved
 GRUB_TIMEOUT=0
 GRUB_DISTRIBUTOR=Debian
 GRUB_CMDLINE_LINUX_DEFAULT=""
-GRUB_CMDLINE_LINUX="console=ttyAMA0 panic=-1 systemd.show_status=0"
+GRUB_CMDLINE_LINUX="$(sed 's/ root=.*//' /proc/cmdline) panic=-1 systemd.show_status=0"
 GRUB_TERMINAL=console
 GRUB
     # What the tests have to say, on a disk of theirs; what came of it is in the file `said` there.

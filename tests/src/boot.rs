@@ -102,7 +102,8 @@ impl<'k> Boot<'k> {
         let (program, machine, cpu, console) = match self.kernel.arch.as_str() {
             "armv7" => ("qemu-system-arm", "virt", "cortex-a15", "ttyAMA0"),
             // The kernel's test of its timer counts on the host's time, and panics on a busy host (arch/x86/kernel/apic/io_apic.c).
-            "x86_64" => ("qemu-system-x86_64", "q35", "qemu64", "ttyS0 no_timer_check"),
+            // After cmpxchg16b, which only SLUB has, TCG of QEMU 7.2 had RAX in the flags and Linux 6.12 a double fault.
+            "x86_64" => ("qemu-system-x86_64", "q35", "qemu64,-cx16", "ttyS0 no_timer_check"),
             _ => ("qemu-system-aarch64", "virt", "cortex-a72", "ttyAMA0"),
         };
         // Without it a writer of /dev/kmsg is held to ten lines in five seconds, and step lines would be lost.

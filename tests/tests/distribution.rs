@@ -248,6 +248,61 @@ fn every_compression_becomes_the_same_image_that_only_root_reads() {
     assert!(system.in_boot() == first, "{:?}", system.in_boot().keys());
 }
 
+/// What a program makes of this.
+fn packed(command: &str, bytes: &[u8]) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), bytes).unwrap();
+    let output = Command::new("sh").args(["-c", &format!("{command} < \"$0\"")]).arg(file.path()).output().unwrap();
+    good(&output);
+    output.stdout
+}
+
+/// What else the original's installer gets wrong about an initramfs: the exit status of its pipe is cpio's, so that half an initramfs
+/// becomes an image that boots next; it skips one archive in front of the compressed one, and reads none behind it; and what it
+/// has made itself lies where it looks for the content, so that a second run takes that.
+#[test]
+fn an_initramfs_is_taken_whole_or_not_at_all() {
+    let system = System::new();
+    good(&system.install(&[]));
+    let content = initramfs("hello again");
+    let gzip = packed("gzip -9", &content);
+    let early = archive(&[Entry::folder("kernel"), Entry::file("kernel/early", 0o644, "x")]);
+    let late = archive(&[Entry::folder("etc"), Entry::file("etc/greeting", 0o644, "hello again")]);
+    let mini = fs::read(system.boot(&format!("initoverlayfs-{}.img", system.release))).unwrap();
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    // Where the kernel looks for a plain archive.
+    let mut aligned = packed("zstd -q", &initramfs("hello"));
+    aligned.resize(aligned.len().next_multiple_of(4), 0);
+    let rows: [(&str, Vec<u8>, Option<&str>); 11] = [
+        ("half of it", half(&content), Some("initrd.img-")),
+        ("half of it, gzip", half(&gzip), Some("initrd.img-")),
+        ("half of it, zstd", half(&packed("zstd -q", &content)), Some("initrd.img-")),
+        ("half of it, xz", half(&packed("xz --check=crc32", &content)), Some("initrd.img-")),
+        ("nothing", Vec::new(), Some("initrd.img-")),
+        ("no initramfs", b"a kernel".to_vec(), Some("initrd.img-")),
+        ("what was made of it", mini, Some("is a mini-initramfs itself")),
+        ("two archives in front", [&early[..], &early, &gzip].concat(), None),
+        ("padded to a page in front", [packed("cat", &early), vec![0; 4096], gzip.clone()].concat(), None),
+        ("one behind", [aligned, late.clone()].concat(), None),
+        ("one behind, packed", [packed("gzip", &initramfs("hello")), packed("xz --check=crc32", &late)].concat(), None),
+    ];
+    for (name, bytes, expected) in rows {
+        system.write_boot("initrd.img", &initramfs("hello"));
+        good(&system.install(&[]));
+        system.write_boot("initrd.img", &bytes);
+        let before = system.in_boot();
+        let output = system.install(&[]);
+        if let Some(text) = expected {
+            refused(&output, BAD_INPUT, &[text]);
+            assert!(system.in_boot() == before, "{name}");
+        } else {
+            good(&output);
+            let image = system.boot(&system.image());
+            assert_eq!(inspect(&image, &["--cat", "/etc/greeting"]), b"hello again", "{name}");
+        }
+    }
+}
+
 /// A new file system at /boot, in a namespace of its own: what `script` says with it.
 fn with_boot_of(system: &System, size: &str, script: &str) -> Output {
     let script = format!(

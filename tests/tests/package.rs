@@ -168,6 +168,14 @@ fn the_package_is_made_twice_alike_and_has_what_make_installs() {
     assert!(listed.lines().all(|line| line.contains(" root/root ")), "{listed}");
     let conffiles = good(Command::new("dpkg-deb").arg("-I").arg(&first).arg("conffiles"));
     assert!(conffiles.contains("/etc/initramfs/post-update.d/initoverlayfs"), "{conffiles}");
+    // What dpkg calls when it goes: `make debian` sees that nothing stays.
+    let scripts = one.path().join("scripts");
+    good(Command::new("dpkg-deb").arg("-e").args([&first, &scripts]));
+    for name in ["prerm", "postrm"] {
+        assert_eq!(fs::metadata(scripts.join(name)).unwrap().permissions().mode() & 0o777, 0o755, "{name}");
+        good(Command::new("sh").arg("-n").arg(scripts.join(name)));
+    }
+    assert_eq!(fs::metadata(scripts.join("md5sums")).unwrap().permissions().mode() & 0o777, 0o644);
 }
 
 #[test]

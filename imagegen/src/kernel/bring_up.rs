@@ -1,9 +1,10 @@
 //! `imagegen bring-up`: the checklist for a board's first boot, made of its board file, so that it says what the file says.
 
 mod place;
+mod service;
 
 use super::needs::{Level, Need, needs};
-use crate::board::{self, Board, Device, FilePath, ImageName, Method, Slot, Source};
+use crate::board::{self, Board, Device, FilePath, ImageName, Method, Mode, Slot, Source};
 use crate::error::Result;
 use crate::{manifest, memory, table};
 use serde::Serialize;
@@ -114,6 +115,9 @@ fn build(board: &Board, name: &str) -> Vec<String> {
     let modules = if board.modules.load.is_empty() { "" } else { " --modules /lib/modules/VERSION" };
     let rescue = board.slots.iter().any(|slot| slot.image == ImageName::Rescue);
     let rescue = if rescue { " --rescue RESCUE" } else { "" };
+    if board.mode == Mode::Service {
+        return service::build(board, name, rescue);
+    }
     let tree = if board.bootloader.dtb.is_some() { " --dtbs DTBS" } else { "" };
     let mut commands = vec![
         format!("imagegen doctor {name} --config .config{modules}"),
@@ -126,6 +130,9 @@ fn build(board: &Board, name: &str) -> Vec<String> {
 }
 
 fn bootloader(board: &Board) -> Vec<(&'static str, String)> {
+    if board.mode == Mode::Service {
+        return service::bootloader();
+    }
     let loader = &board.bootloader;
     let address = |address: Option<u64>| address.map(|address| format!("{address:#x}"));
     let emit: Vec<_> = loader.emit.iter().map(|format| format.name()).collect();
@@ -171,8 +178,15 @@ fn link(device: &Device) -> Option<String> {
     Some(format!("/dev/{folder}{text}"))
 }
 
+/// Where `build` puts what it makes.
+fn folder(board: &Board) -> &'static str {
+    if board.mode == Mode::Service { service::FOLDER } else { "out" }
+}
+
 fn put(board: &Board, slot: &Slot) -> Put {
-    let image = if slot.image == ImageName::Rescue { format!("out/{}", manifest::RESCUE) } else { "out".to_owned() };
+    let folder = folder(board);
+    let image =
+        if slot.image == ImageName::Rescue { format!("{folder}/{}", manifest::RESCUE) } else { folder.to_owned() };
     let target = |device: &Device| link(device).unwrap_or_else(|| "DEVICE".to_owned());
     let hint =
         |hint: &Option<String>| hint.as_ref().map(|name| format!(", tried first: /dev/{name}")).unwrap_or_default();
@@ -215,6 +229,9 @@ fn put(board: &Board, slot: &Slot) -> Put {
 fn measure(board: &Board) -> Vec<Measure> {
     let one = |why: &str, command: String| Measure { why: why.to_owned(), command };
     let Some(hardware) = &board.hardware else {
+        if board.mode == Mode::Service {
+            return service::measure().into_iter().map(|(why, command)| one(why, command.to_owned())).collect();
+        }
         return vec![
             one("the first boot, with its console", "imagegen boot out".to_owned()),
             one("its steps", "imagegen measure out --runs 10 --json ours.json".to_owned()),

@@ -3,7 +3,7 @@
 
 use super::config::{self, Config, State};
 use super::needs::{Choice, Level, Need, needs};
-use crate::board::{self, Board};
+use crate::board::{self, Board, Mode};
 use crate::modules::{Folder, Found};
 use crate::{Error, Result, count};
 use std::collections::BTreeSet;
@@ -201,6 +201,8 @@ impl Place<'_> {
         };
         match folder.find(module) {
             Found::BuiltIn => None,
+            // dracut brings it along, udev or the kernel has modprobe load it.
+            Found::Modules(_) if self.board.mode == Mode::Service => None,
             Found::Modules(names) if names.iter().any(|name| self.loaded.contains(name)) => None,
             Found::Modules(names) => {
                 let name = names.first().map_or(module, String::as_str);

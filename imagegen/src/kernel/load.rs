@@ -3,7 +3,7 @@
 
 use super::config::{self, Config, State};
 use super::needs::{Choice, Level, Need, needs};
-use crate::board::Board;
+use crate::board::{Board, Mode};
 use crate::modules::{Folder, Found};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
@@ -24,6 +24,10 @@ struct Unloaded {
 /// # Errors
 /// Bad input, naming every such module, and the line of the board file that loads them too; as [`Folder::read`].
 pub fn check(board: &Board, dir: &Path, loaded: &BTreeSet<String>) -> Result<()> {
+    // dracut brings modules along, and the kernel has modprobe load them.
+    if board.mode == Mode::Service {
+        return Ok(());
+    }
     let folder = Folder::read(dir)?;
     let config = config::find(Some(folder.path())).and_then(|path| Config::read(&path)).ok();
     let unloaded = unloaded(board, &folder, config.as_ref(), loaded);

@@ -1,7 +1,7 @@
 //! What a kernel must have for a board, each option with its reason. `imagegen bring-up` prints it, `imagegen doctor` holds a kernel
 //! against it.
 
-mod asks;
+pub(super) mod asks;
 mod table;
 
 use super::config::Config;

@@ -1,5 +1,6 @@
 //! Where a bootloader looks for what a build made, and the partition that a slot wants: what nothing makes but whoever sets up the disk.
 
+use super::super::needs::asks::is_volume;
 use crate::board::{Architecture, Board, Device, Emit};
 use crate::bootloader as names;
 use crate::manifest::{EROFS, INITRAMFS, KERNEL, RESCUE};
@@ -37,7 +38,7 @@ pub(super) fn partition(board: &Board, device: &Device, is_rescue: bool) -> Vec<
         return Vec::new();
     }
     let image = if is_rescue { RESCUE } else { EROFS };
-    let size = format!("at least as large as out/{image}, twice that has room for the next");
+    let size = format!("at least as large as {}/{image}, twice that has room for the next", super::folder(board));
     let disk = board.hardware.as_ref().and_then(|hardware| hardware.storage.first());
     let disk = disk.map_or("DISK", |disk| disk.device.as_str());
     match device {
@@ -52,6 +53,7 @@ pub(super) fn partition(board: &Board, device: &Device, is_rescue: bool) -> Vec<
                 device.to_string().trim_start_matches("PARTUUID=")
             ),
         ],
+        _ if is_volume(device) => vec![format!("# once, unless it is there: that volume (lvcreate), {size}")],
         _ => vec![format!("# once, unless it is there: that partition, {size}")],
     }
 }

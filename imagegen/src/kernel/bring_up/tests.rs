@@ -84,3 +84,30 @@ fn the_partition_is_made_and_the_boot_files_have_a_place() {
     // The disk of QEMU is made by `build`.
     assert!(!checklist("qemu-arm64").unwrap().to_string().contains("sgdisk"));
 }
+
+#[test]
+fn a_service_is_dracuts_to_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.toml");
+    let text = "name = \"b\"\narchitecture = \"x86_64\"\nmode = \"service\"\n[[slot]]\nname = \"a\"\nsource = \"partition\"\n\
+                path = \"/dev/mapper/vg-image\"\n";
+    std::fs::write(&path, text).unwrap();
+    let said = checklist(path.to_str().unwrap()).unwrap().to_string();
+    for part in [
+        "--from INITRAMFS --out /var/lib/initoverlayfs/service\n",
+        "dracut --add \"crypt lvm initoverlayfs\" /boot/initrd-service.img VERSION\n",
+        "- units in it: initoverlayfs.service mounts",
+        "that volume (lvcreate), at least as large as /var/lib/initoverlayfs/service/initoverlayfs.erofs",
+        "imagegen install /var/lib/initoverlayfs/service --to /dev/mapper/vg-image\n",
+        "| DM_CRYPT ",
+        "imagegen collect root@HOST",
+    ] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+    // What is bootstrap's as PID 1 alone.
+    for part in
+        ["mini-initramfs", "step early-mounts", "RD_GZIP", "imagegen boot", " out", "/out", "partitions of a disk"]
+    {
+        assert!(!said.contains(part), "{part:?} in\n{said}");
+    }
+}

@@ -104,6 +104,40 @@ fn a_module_that_is_not_whole_is_named() {
 }
 
 #[test]
+fn a_service_has_its_modules_from_dracut() {
+    let service = "architecture = \"aarch64\"\nmode = \"service\"\n[[slot]]\nname = \"a\"\nsource = \"partition\"\n\
+                   path = \"/dev/mapper/vg-image\"\n";
+    let config = |value: &str| {
+        let mut text = "# Linux/arm64 6.12.1 Kernel Configuration\n".to_owned();
+        for need in needs(&board(service), None) {
+            let choice = &need.choices[0];
+            text += &format!("CONFIG_{}={}\n", choice.option, if choice.module.is_some() { value } else { "y" });
+        }
+        Config::from_bytes(text.as_bytes()).unwrap()
+    };
+    let root = tempfile::tempdir().unwrap();
+    let modules = root.path().join("lib/modules/6.12.1");
+    std::fs::create_dir_all(&modules).unwrap();
+    std::fs::write(modules.join("modules.dep"), "erofs.ko:\ndm-mod.ko:\ndm-crypt.ko:\nbinfmt_script.ko:\n").unwrap();
+    std::fs::write(modules.join("modules.builtin"), "kernel/fs/overlayfs/overlay.ko\n").unwrap();
+    let folder = Folder::read(root.path()).unwrap();
+    assert_eq!(found(service, &config("y"), None), []);
+    assert_eq!(found(service, &config("m"), Some(&folder)), [], "what dracut brings nobody lists");
+    std::fs::write(modules.join("modules.dep"), "dm-mod.ko:\ndm-crypt.ko:\nbinfmt_script.ko:\n").unwrap();
+    let all = found(service, &config("m"), Some(&Folder::read(root.path()).unwrap()));
+    assert!(all.len() == 1 && all[0].1.contains("has no erofs"), "{all:?}");
+    // systemd's own needs are the board's.
+    let without = Config::from_bytes(b"CONFIG_NET=y\n").unwrap();
+    let all = found(service, &without, None);
+    for option in ["FHANDLE", "BLK_DEV_DM", "CGROUPS"] {
+        assert!(all.iter().any(|row| row.1.starts_with(&format!("{option} is off"))), "{option}: {all:?}");
+    }
+    for other in ["RD_GZIP", "MSDOS_PARTITION", "step early-mounts"] {
+        assert!(!all.iter().any(|row| row.1.contains(other)), "{other}: {all:?}");
+    }
+}
+
+#[test]
 fn one_of_several_is_enough() {
     let signed = format!("{BOARD}[verity]\nmethod = \"signature\"\n");
     let keys = |more: &str| {

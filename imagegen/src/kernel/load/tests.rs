@@ -62,6 +62,14 @@ fn what_the_folder_does_not_show_is_taken_as_built_in() {
 }
 
 #[test]
+fn a_service_loads_nothing_itself() {
+    let root = folder("6.12.1", &["erofs", "loop", "ext4"], None);
+    let file = "mode = \"service\"\n[[slot]]\nname = \"a\"\nsource = \"file\"\npartname = \"p\"\nfile = \"/i\"\nfilesystem = \"ext4\"\n";
+    checked(file, &root, &[]).unwrap();
+    assert!(checked(&file.replace("service", "initial"), &root, &[]).is_err());
+}
+
+#[test]
 fn drivers_and_holders_count_too() {
     let hardware = "[hardware]\nsoc = \"X\"\nserial = \"ttyS2,115200n8\"\nstorage = [\"mmcblk0: eMMC\"]\n\
                     drivers = [{ option = \"SDHCI_X\", module = \"sdhci-x\", why = \"its eMMC\" }]\n";

@@ -1,9 +1,21 @@
 //! What a board asks of its kernel, in questions that the table of options has for it.
 
-use crate::board::{Architecture, Board, Compression, Device, FileSystem, Method, Overlay, Source, Transport, Wanted};
+use crate::board::{
+    Architecture, Board, Compression, Device, FileSystem, Method, Mode, Overlay, Source, Transport, Wanted,
+};
 
 pub(super) fn all(_: &Board) -> bool {
     true
+}
+
+/// Whether a larger initramfs with systemd does what bootstrap does elsewhere.
+pub(super) fn service(board: &Board) -> bool {
+    board.mode == Mode::Service
+}
+
+/// Whether bootstrap is PID 1.
+pub(super) fn first(board: &Board) -> bool {
+    !service(board)
 }
 
 pub(super) fn armv7(board: &Board) -> bool {
@@ -23,7 +35,7 @@ pub(super) fn real(board: &Board) -> bool {
 }
 
 pub(super) fn packed(board: &Board, compression: Compression) -> bool {
-    board.initramfs == compression
+    first(board) && board.initramfs == compression
 }
 
 /// Devices of disks, which memory is not.
@@ -50,7 +62,20 @@ pub(super) fn mbr(board: &Board) -> bool {
 
 /// A device that may lie in a table of either kind.
 pub(super) fn partitioned(board: &Board) -> bool {
-    devices(board).any(|wanted| matches!(wanted.device, Device::Label(_) | Device::Uuid(_) | Device::Path(_)))
+    devices(board).any(|wanted| match wanted.device {
+        Device::Label(_) | Device::Uuid(_) => true,
+        Device::Path(_) => !is_volume(&wanted.device),
+        Device::PartName(_) | Device::PartUuid(_) | Device::MbrPartUuid(..) => false,
+    })
+}
+
+/// Whether a device is one that device-mapper has put together.
+pub(in crate::kernel) fn is_volume(device: &Device) -> bool {
+    matches!(device, Device::Path(name) if name.starts_with("mapper/"))
+}
+
+pub(in crate::kernel) fn on_volume(board: &Board) -> bool {
+    devices(board).any(|wanted| is_volume(&wanted.device))
 }
 
 /// Whether something lies on a disk of this kind: by what the device is called, else on the machine's first.

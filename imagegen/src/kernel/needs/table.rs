@@ -2,8 +2,8 @@
 //! name, say so (`since`, `until`), read in the configurations of Debian's 6.1.176 and 7.2.13.
 
 use super::asks::{
-    all, arm64, armv7, console, corrected, file, gpt, holds, in_initramfs, kept_on_f2fs, mapped, mbr, memory, on,
-    packed, partitioned, real, signed, virtio, virtio_mmio, virtio_pci, waits, x86,
+    all, arm64, armv7, console, corrected, file, first, gpt, holds, in_initramfs, kept_on_f2fs, mapped, mbr, memory,
+    on, on_volume, packed, partitioned, real, service, signed, virtio, virtio_mmio, virtio_pci, waits, x86,
 };
 use super::{Choice, Level, Need};
 use crate::board::{Board, Compression, FileSystem, ImageCompression, Method, Overlay};
@@ -82,10 +82,12 @@ const SERIAL_8250: &str = "drivers/tty/serial/8250/Kconfig";
 const PMEM: &str = "drivers/nvdimm/Kconfig";
 const EROFS: &str = "fs/erofs/Kconfig";
 const MAPPER: &str = "drivers/md/Kconfig";
+const SYSTEMD: &str = "systemd in dracut's initramfs";
 
 pub(super) const TABLE: &[Row] = &[
     // What starts bootstrap.
-    required(all, &[yes("BLK_DEV_INITRD", "init/Kconfig")], "the mini-initramfs"),
+    required(first, &[yes("BLK_DEV_INITRD", "init/Kconfig")], "the mini-initramfs"),
+    required(service, &[yes("BLK_DEV_INITRD", "init/Kconfig")], "dracut's initramfs"),
     required(|board| packed(board, Compression::Gzip), &[yes("RD_GZIP", "usr/Kconfig")], "initramfs.compression"),
     required(|board| packed(board, Compression::Zstd), &[yes("RD_ZSTD", "usr/Kconfig")], "initramfs.compression"),
     required(|board| packed(board, Compression::Lz4), &[yes("RD_LZ4", "usr/Kconfig")], "initramfs.compression"),
@@ -95,10 +97,22 @@ pub(super) const TABLE: &[Row] = &[
     required(armv7, &[yes("VFP", "arch/arm/Kconfig")], "programs for hard float"),
     advised(all, &[module("BINFMT_SCRIPT", "binfmt_script", "fs/Kconfig.binfmt")], "a next init that is a script"),
     // Step early-mounts.
-    required(all, &[yes("DEVTMPFS", "drivers/base/Kconfig")], "step early-mounts: /dev"),
-    required(all, &[yes("PROC_FS", "fs/proc/Kconfig")], "step early-mounts: /proc"),
-    required(all, &[yes("SYSFS", "fs/sysfs/Kconfig")], "step early-mounts: /sys, in which devices are found"),
-    required(all, &[yes("TMPFS", "fs/Kconfig")], "step early-mounts: /run; the overlay's writable layer in RAM"),
+    required(first, &[yes("DEVTMPFS", "drivers/base/Kconfig")], "step early-mounts: /dev"),
+    required(first, &[yes("PROC_FS", "fs/proc/Kconfig")], "step early-mounts: /proc"),
+    required(first, &[yes("SYSFS", "fs/sysfs/Kconfig")], "step early-mounts: /sys, in which devices are found"),
+    required(first, &[yes("TMPFS", "fs/Kconfig")], "step early-mounts: /run; the overlay's writable layer in RAM"),
+    // What systemd's README asks for, in whose initramfs the service runs.
+    required(service, &[yes("DEVTMPFS", "drivers/base/Kconfig")], SYSTEMD),
+    required(service, &[yes("PROC_FS", "fs/proc/Kconfig")], SYSTEMD),
+    required(service, &[yes("SYSFS", "fs/sysfs/Kconfig")], "systemd and udev; step device: devices are found there"),
+    required(service, &[yes("TMPFS", "fs/Kconfig")], "systemd's /run; the overlay's writable layer in RAM"),
+    required(service, &[yes("CGROUPS", "init/Kconfig")], SYSTEMD),
+    required(service, &[yes("INOTIFY_USER", "fs/notify/inotify/Kconfig")], SYSTEMD),
+    required(service, &[yes("SIGNALFD", "init/Kconfig")], SYSTEMD),
+    required(service, &[yes("TIMERFD", "init/Kconfig")], SYSTEMD),
+    required(service, &[yes("EPOLL", "init/Kconfig")], SYSTEMD),
+    required(service, &[yes("UNIX", "net/unix/Kconfig")], SYSTEMD),
+    required(service, &[yes("FHANDLE", "init/Kconfig")], SYSTEMD),
     advised(all, &[yes("PRINTK", "init/Kconfig")], "the kernel log has every step, and why a boot failed"),
     advised(
         all,
@@ -160,6 +174,9 @@ pub(super) const TABLE: &[Row] = &[
         &[yes("ARM64_PMEM", "arch/arm64/Kconfig")],
         "source memory without a copy: pages to map",
     ),
+    // What udev's initramfs puts together.
+    required(on_volume, &[module("BLK_DEV_DM", "dm_mod", MAPPER)], "a volume: device-mapper, which LVM and LUKS are"),
+    advised(on_volume, &[module("DM_CRYPT", "dm_crypt", MAPPER)], "a volume that is LUKS, or lies in it"),
     // Step verity.
     required(mapped, &[module("BLK_DEV_DM", "dm_mod", MAPPER)], "verity.method: device-mapper"),
     required(mapped, &[module("DM_VERITY", "dm_verity", MAPPER)], "verity.method: dm-verity"),
