@@ -10,7 +10,7 @@ use crate::envelope::{self, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Magic and version of a sealed plan.
-pub const KIND: Kind = Kind { magic: *b"IOFP", version: 3 };
+pub const KIND: Kind = Kind { magic: *b"IOFP", version: 4 };
 /// Where the plan lies in the mini-initramfs.
 pub const PATH: &str = "/plan";
 /// The largest sealed plan in bytes.

@@ -51,6 +51,8 @@ pub struct Point {
     pub cluster: Option<u32>,
     /// Whether it is built with a profile.
     pub profile: bool,
+    /// Whether what that names stays uncompressed.
+    pub leave_used: bool,
     /// What came of it, or why nothing.
     pub outcome: std::result::Result<Measured, String>,
     /// Whether no other point is at least as good in every respect, and better in one.
@@ -114,13 +116,13 @@ pub fn run(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
     let compressed = COMPRESSIONS.iter().filter(|(name, _)| algorithms.contains(name));
     let compressed = compressed.flat_map(|(_, compression)| CLUSTERS.map(|cluster| (*compression, Some(cluster))));
     for (compression, cluster) in std::iter::once((ImageCompression::None, None)).chain(compressed) {
-        for with in [false, true] {
+        for (with, leave_used) in [(false, false), (true, false), (true, true)] {
             let used = if with { profile.as_deref() } else { None };
-            if with && used.is_none() {
+            if with && used.is_none() || leave_used && cluster.is_none() {
                 continue;
             }
-            say(&show::name(&compression.to_string(), cluster, with));
-            let image = Image { compression, cluster: cluster.unwrap_or(CLUSTERS[0]) };
+            say(&show::name(&compression.to_string(), cluster, with, leave_used));
+            let image = Image { compression, cluster: cluster.unwrap_or(CLUSTERS[0]), leave_used };
             let outcome = match measure_one(request, image, used, work.path()) {
                 // Everything is held against it, and what is wrong with board or kernel is wrong with all.
                 Err(error) if points.is_empty() => return Err(error),
@@ -136,6 +138,7 @@ pub fn run(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Outcome> {
                 compression: compression.to_string(),
                 cluster,
                 profile: with,
+                leave_used,
                 outcome,
                 is_best: false,
             });
@@ -183,7 +186,7 @@ fn record(request: &Request, work: &Path) -> std::result::Result<PathBuf, String
     }
     let path = work.join("profile");
     let options = Options { deterministic: false, kernel: None, ..request.options.clone() };
-    let image = Image { compression: ImageCompression::None, cluster: CLUSTERS[0] };
+    let image = Image { compression: ImageCompression::None, cluster: CLUSTERS[0], leave_used: false };
     let build = build::Request { image: Some(image), record: true, ..request.build.clone() };
     let out = work.join("record");
     let recorded = build::run(&build, &out).and_then(|_| profile::record(&out, &options, &request.watch, 1));
@@ -217,7 +220,14 @@ mod tests {
             end_us: Some(end_us),
             free_ram_kib: Some(free),
         };
-        Point { compression: "none".into(), cluster: None, profile: false, outcome: Ok(measured), is_best: false }
+        Point {
+            compression: "none".into(),
+            cluster: None,
+            profile: false,
+            leave_used: false,
+            outcome: Ok(measured),
+            is_best: false,
+        }
     }
 
     #[test]
@@ -243,11 +253,12 @@ mod tests {
         points[1].compression = "lz4hc,12".into();
         points[1].cluster = Some(16384);
         points[1].profile = true;
+        points[1].leave_used = true;
         points.push(Point { outcome: Err("mount failed".into()), ..points[0].clone() });
         let chosen = judge(&mut points);
         let outcome = Outcome { points, chosen, without_profile: None };
         let text = text(&outcome);
-        assert!(text.contains("[image]\ncompression = \"lz4hc,12\"\ncluster = \"16KiB\"\n"), "{text}");
+        assert!(text.contains("[image]\ncompression = \"lz4hc,12\"\ncluster = \"16KiB\"\nleave-used = true\n"), "{text}");
         assert!(
             text.contains("mount failed") && text.contains("--profile") && text.contains("answers at once"),
             "{text}"

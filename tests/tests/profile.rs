@@ -101,7 +101,8 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     let at = |name: &str| folder.path().join(name);
     Content::debian(None)?.with_work().write(&at("content"))?;
     build_parts("tuned", &kernel, &at("content"), &at("plain"), &[])?;
-    let profile = record(&kernel, &at("plain"), &at("profile"))?;
+    build_parts("tuned", &kernel, &at("content"), &at("recorded"), &["--record".as_ref()])?;
+    let profile = record(&kernel, &at("recorded"), &at("profile"))?;
     let used = |path: &str| profile.files.iter().find(|used| used.path == path);
     let program = used("/usr/lib/systemd/systemd").filter(|used| !used.pages.is_empty());
     assert!(program.is_some(), "the profile has no page of what was started");
@@ -135,6 +136,31 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     Ok(())
 }
 
+/// What `mkfs.erofs` packs is laid in the order of the profile; kernels of other years read it, and what is recorded page by page is less.
+#[test]
+fn compressed_images_have_the_order_too() -> Result<()> {
+    let tuned = get("arm64-tuned")?;
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    Content::debian(None)?.with_work().write(&at("content"))?;
+    for (out, arguments) in [("plain", &[][..]), ("recorded", &["--record".as_ref()])] {
+        build_parts("tuned", &tuned, &at("content"), &at(out), arguments)?;
+    }
+    let along = record(&tuned, &at("plain"), &at("along"))?.bytes();
+    let profile = record(&tuned, &at("recorded"), &at("profile"))?;
+    assert!(profile.bytes() < along, "{} bytes page by page, {along} with what is read along", profile.bytes());
+    let bytes = |out: &str| Ok::<_, tests::Failure>(std::fs::metadata(at(out).join(manifest::EROFS))?.len());
+    let path = at("profile");
+    for name in ["arm64-6.1", "arm64-7"] {
+        let kernel = get(name)?;
+        build_parts("stock-lz4hc", &kernel, &at("content"), &at(name), &["--profile".as_ref(), path.as_os_str()])?;
+        let seen = boot(&kernel, &at(name), &at("trace"))?;
+        assert!(seen.done_ms.is_some(), "{name}");
+        assert!(bytes(name)? < bytes("plain")? * 2 / 3, "{name}: {} of {} bytes", bytes(name)?, bytes("plain")?);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_profile_of_before_is_used_as_far_as_it_fits() -> Result<()> {
     const LIBRARIES: &str = "usr/lib/aarch64-linux-gnu";
@@ -142,7 +168,7 @@ fn a_profile_of_before_is_used_as_far_as_it_fits() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let at = |name: &str| folder.path().join(name);
     Content::debian(None)?.with_work().write(&at("before"))?;
-    build_parts("tuned", &recorded, &at("before"), &at("recorded"), &[])?;
+    build_parts("tuned", &recorded, &at("before"), &at("recorded"), &["--record".as_ref()])?;
     let profile = record(&recorded, &at("recorded"), &at("profile"))?;
     let library = |name: &str| {
         let of = |used: &&Used| used.path.contains(name) && !used.pages.is_empty();

@@ -275,6 +275,8 @@ pub struct Image {
     pub compression: ImageCompression,
     /// Bytes of a compressed cluster, a power of two from 4 KiB to 1 MiB.
     pub cluster: u32,
+    /// Whether files that a profile names stay uncompressed.
+    pub leave_used: bool,
 }
 
 /// Compression of the EROFS image, with its level where one is given.

@@ -328,6 +328,8 @@ pub(crate) struct Image {
     pub(crate) compression: Option<ImageCompression>,
     /// Size of a compressed cluster: a power of two from 4KiB to 1MiB (default 64KiB).
     pub(crate) cluster: Option<Size>,
+    /// Whether files that a profile names stay uncompressed (default false).
+    pub(crate) leave_used: bool,
 }
 
 /// How the mini-initramfs is written.

@@ -61,7 +61,7 @@ fn minimal_board_gets_the_documented_defaults() {
     assert_eq!(board.overlay, Overlay::Memory { size_kib: 65536, inodes: 16384 });
     let nothing = Verity { method: Method::None, on_corruption: OnCorruption::Error, fec_roots: 0, version: 0 };
     assert_eq!((board.verity, board.watchdog), (nothing, None));
-    assert_eq!(board.image, Image { compression: ImageCompression::None, cluster: 65536 });
+    assert_eq!(board.image, Image { compression: ImageCompression::None, cluster: 65536, leave_used: false });
     assert_eq!((board.failure, board.initramfs, board.qemu), (Failure::Reboot, Compression::None, None));
     let source = Source::Partition(wanted(Device::PartName("p".into())));
     assert_eq!(board.slots, [Slot { name: "a".into(), source, image: ImageName::Main, pin: true }]);

@@ -207,7 +207,7 @@ impl Validator {
         let compression = raw.compression.map_or(ImageCompression::None, |compression| compression.0);
         match u32::try_from(bytes) {
             Ok(cluster) if cluster.is_power_of_two() && (4 << 10..=1 << 20).contains(&cluster) => {
-                Some(Image { compression, cluster })
+                Some(Image { compression, cluster, leave_used: raw.leave_used })
             }
             _ => {
                 self.problem(

@@ -57,6 +57,7 @@ fn options(board: &Board, image: ImageName, first: &[Vec<u8>]) -> erofs::Options
         cluster_bytes: compressed.then_some(board.image.cluster),
         dax: board.slots.iter().any(|slot| slot.image == image && is_mapped(&slot.source)),
         first: first.to_vec(),
+        leave_first: board.image.leave_used,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Options {
     pub dax: bool,
     /// Paths whose inodes and contents come first, in this order. `mkfs.erofs` keeps none: the image is written by us.
     pub first: Vec<Vec<u8>>,
+    /// Whether these stay uncompressed.
+    pub leave_first: bool,
 }
 
 /// What was made.

@@ -56,7 +56,7 @@ pub struct Index {
 }
 
 impl Packed {
-    /// Packs all contents of a tree that lie in its spool, which keeps them.
+    /// Packs the contents of a tree that are to be, and lie in its spool, which keeps them.
     ///
     /// # Errors
     /// As [`super::write`].
@@ -69,8 +69,12 @@ impl Packed {
         let folder = folder.map_err(Error::io("make a folder in", tree.spool.path()))?;
         let (root, path) = (folder.path().join("root"), folder.path().join("image"));
         fs::create_dir(&root).map_err(Error::io("make", &root))?;
-        let contents: HashMap<u64, PathBuf> =
+        let mut contents: HashMap<u64, PathBuf> =
             tree.nodes.values().filter_map(|node| content(tree, &node.kind)).collect();
+        let left = options.first.iter().filter(|_| options.leave_first).filter_map(|path| tree.nodes.get(path));
+        for (id, _) in left.filter_map(|node| content(tree, &node.kind)) {
+            contents.remove(&id);
+        }
         for (id, content) in &contents {
             let link = root.join(id.to_string());
             fs::hard_link(content, &link).map_err(Error::io("link", &link))?;

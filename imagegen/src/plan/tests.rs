@@ -31,7 +31,7 @@ fn board() -> Board {
         extras: Vec::new(),
         watchdog: None,
         failure: Failure::Reboot,
-        image: board::Image { compression: board::ImageCompression::None, cluster: 65536 },
+        image: board::Image { compression: board::ImageCompression::None, cluster: 65536, leave_used: false },
         initramfs: board::Compression::None,
         budget: board::Budget::default(),
         bootloader: board::Bootloader::default(),

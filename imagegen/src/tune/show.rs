@@ -14,9 +14,10 @@ no choice: bootstrap uses it wherever the image is a file and the kernel can.
 ";
 
 /// A point in words.
-pub fn name(compression: &str, cluster: Option<u32>, profile: bool) -> String {
+pub fn name(compression: &str, cluster: Option<u32>, profile: bool, leave_used: bool) -> String {
     let cluster = cluster.map_or_else(String::new, |bytes| format!(", clusters of {} KiB", bytes >> 10));
-    format!("{compression}{cluster}{}", if profile { ", profile" } else { "" })
+    let used = if leave_used { ", used files left" } else { "" };
+    format!("{compression}{cluster}{}{used}", if profile { ", profile" } else { "" })
 }
 
 /// The table, the best points marked, and the lines of the one to choose.
@@ -47,6 +48,9 @@ pub fn text(outcome: &Outcome) -> String {
         if let Some(bytes) = point.cluster {
             let _ = writeln!(text, "cluster = \"{}KiB\"", bytes >> 10);
         }
+        if point.leave_used {
+            text += "leave-used = true\n";
+        }
         if point.profile {
             text += "# and `imagegen build --profile FILE`, of `imagegen profile`\n";
         }
@@ -60,7 +64,12 @@ fn row(point: &Point) -> Vec<String> {
         if point.is_best { "*" } else { "" }.to_owned(),
         point.compression.clone(),
         cluster,
-        if point.profile { "yes" } else { "no" }.to_owned(),
+        match (point.profile, point.leave_used) {
+            (false, _) => "no",
+            (true, false) => "yes",
+            (true, true) => "yes, used files left",
+        }
+        .to_owned(),
     ];
     match &point.outcome {
         Ok(measured) => {

@@ -52,17 +52,6 @@ busybox mount --move /dev /root/dev
 exec busybox switch_root /root /init
 ";
 
-/// The init of a content that is recorded: the kernel is to read what it is asked for and nothing along.
-const EXACT_INIT: &str = "\
-#!/bin/sh
-for file in /sys/block/*/queue/read_ahead_kb; do
-    echo 0 > \"$file\"
-done
-exec /usr/lib/peers/first \"$@\"
-";
-/// What that goes on to, the content's own.
-const FIRST: &str = "/usr/lib/peers/first";
-
 /// What `tests/setup/peers.sh` made.
 #[derive(Debug)]
 pub struct Debian {
@@ -186,16 +175,7 @@ impl Maker<'_> {
     /// # Errors
     /// If it cannot be booted.
     pub fn record(&self, last: &str) -> Result<Usage> {
-        let content = self.path("exact.cpio");
-        let first = std::fs::read(program("guest", &self.kernel.arch)?)?;
-        std::fs::copy(&self.plain, &content)?;
-        let mut more = File::options().append(true).open(&content)?;
-        more.write_all(&cpio::archive(&[
-            Entry::file("init", 0o755, EXACT_INIT),
-            Entry::file(FIRST.trim_start_matches('/'), 0o755, first),
-        ]))?;
-        drop(more);
-        let peer = self.partition_of("recorded", "tuned", "exact", &content, &[])?;
+        let peer = self.partition_of("recorded", "tuned", "exact", &self.plain, &["--record".as_ref()])?;
         let out = self.path("exact");
         let boot = machine::reads(&peer, last)?;
         let (Some(served), Some(image)) = (&boot.served, &peer.image) else {
@@ -203,15 +183,8 @@ impl Maker<'_> {
         };
         let blocks = Blocks::of(&out.join("initoverlayfs.erofs"))?;
         let until = |mark: &Mark| -> Result<Profile> {
-            let mut used = blocks.used(served.inside(image, mark.reads));
-            used.retain(|used| used.path != "/init");
-            used.iter_mut().filter(|used| used.path == FIRST).for_each(|used| used.path = "/init".into());
-            if mark.name == "pid1" {
-                // The shell was what made the kernel read nothing along.
-                used.retain(|used| used.path == "/init");
-            }
             let mut profile = Profile::empty(imagegen::manifest::read(&out)?);
-            profile.merge(used);
+            profile.merge(blocks.used(served.inside(image, mark.reads)));
             Ok(profile)
         };
         let (mut profile, mut bytes) = (None, Vec::new());

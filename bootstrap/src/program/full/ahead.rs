@@ -55,34 +55,35 @@ pub fn start(plan: &Plan<'_>, image: Image) {
     let Some(ahead) = plan.ahead else { return };
     // A file has no such setting.
     let before = read_ahead(&image.0);
-    if before.is_ok() {
-        let _ = set_read_ahead(&image.0, ahead.along_sectors.into());
-    }
+    let set = |sectors| {
+        if before.is_ok() {
+            let _ = set_read_ahead(&image.0, sectors);
+        }
+    };
+    set(ahead.along_sectors.into());
     // What cannot be read ahead is read later.
-    if let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        && let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-    {
-        // Without a child nothing is read ahead.
-        let _ = in_child(move || {
-            hold_sigterm();
-            let mut queue = Queue::of(image);
-            read(&list, &root, &mut queue);
-            if let (Ok(sectors), Some(image)) = (before, queue.image()) {
-                let _ = set_read_ahead(image, sectors);
-            }
-        });
+    let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let child = in_child(|| {
+        hold_sigterm();
+        read(&list, &root, &image.0);
+        set(before.unwrap_or(0));
+    });
+    if child.is_some() {
+        set(before.unwrap_or(0));
     }
 }
 
 #[inline(never)]
-fn read(list: &OwnedFd, root: &OwnedFd, queue: &mut Queue) {
+fn read(list: &OwnedFd, root: &OwnedFd, image: &OwnedFd) {
     let mut buffer = [MaybeUninit::uninit(); plan::AHEAD_MAX_BYTES];
     let Ok(list) = read_whole(list, &mut buffer) else { return };
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut queue = Queue::of(image);
     let mut is_open = false;
     for piece in plan::pieces(list) {
         if piece.path == "/" {
-            queue.file = IMAGE_FILE;
+            queue.current = None;
             is_open = true;
         } else if !piece.path.is_empty() {
             // Relative to the image, whatever lies over it.
@@ -95,40 +96,35 @@ fn read(list: &OwnedFd, root: &OwnedFd, queue: &mut Queue) {
     }
 }
 
-/// The place of the image among the queue's files.
-const IMAGE_FILE: usize = QUEUE + 1;
-
-/// Requests under way, of as many files at most.
-#[derive(Default)]
-struct Queue {
-    /// One more than requests, so that none of these is of a file that is replaced; and the image.
-    files: [Option<OwnedFd>; IMAGE_FILE + 1],
-    file: usize,
+/// Requests under way, of the image and of as many files at most.
+struct Queue<'i> {
+    image: &'i OwnedFd,
+    /// One more than requests, so that none of these is of a file that is replaced.
+    files: [Option<OwnedFd>; QUEUE + 1],
     /// Where the last file was opened.
     opened: usize,
-    /// Which file, and where its last page begins.
-    requests: [(usize, u64); QUEUE],
+    /// Which file is wanted; none: the image.
+    current: Option<usize>,
+    /// Of which file, and where its last page begins.
+    requests: [(Option<usize>, u64); QUEUE],
     made: usize,
 }
 
-impl Queue {
-    fn of(image: Image) -> Self {
-        let mut queue = Queue::default();
-        if let Some(place) = queue.files.get_mut(IMAGE_FILE) {
-            *place = Some(image.0);
-        }
-        queue
+impl<'i> Queue<'i> {
+    fn of(image: &'i OwnedFd) -> Self {
+        let files = [const { None }; QUEUE + 1];
+        Queue { image, files, opened: 0, current: None, requests: [(None, 0); QUEUE], made: 0 }
     }
 
-    fn image(&self) -> Option<&OwnedFd> {
-        self.files.get(IMAGE_FILE)?.as_ref()
+    fn file(&self, place: Option<usize>) -> Option<&OwnedFd> {
+        place.map_or(Some(self.image), |place| self.files.get(place)?.as_ref())
     }
 
     /// What is wanted from now on is of this file.
     fn open(&mut self, file: OwnedFd) {
-        self.opened = (self.opened + 1) % IMAGE_FILE;
-        self.file = self.opened;
-        if let Some(place) = self.files.get_mut(self.file) {
+        self.opened = (self.opened + 1) % self.files.len();
+        self.current = Some(self.opened);
+        if let Some(place) = self.files.get_mut(self.opened) {
             *place = Some(file);
         }
     }
@@ -141,7 +137,7 @@ impl Queue {
             let length = request_bytes(self.made).min(end - start);
             let place = self.made % QUEUE;
             if let Some((file, last)) = self.requests.get(place).filter(|_| self.made >= QUEUE)
-                && let Some(Some(file)) = self.files.get(*file)
+                && let Some(file) = self.file(*file)
             {
                 // Returns when the page is there; what was dropped in the meantime is read once more.
                 let _ = rustix::io::pread(file, &mut [0; 1], *last);
@@ -152,12 +148,12 @@ impl Queue {
             if is_told_to_end() {
                 return false;
             }
-            if let Some(Some(file)) = self.files.get(self.file) {
+            if let Some(file) = self.file(self.current) {
                 want(file, start, length);
             }
             start += length;
             if let Some(request) = self.requests.get_mut(place) {
-                *request = (self.file, start - AHEAD_PAGE.min(length));
+                *request = (self.current, start - AHEAD_PAGE.min(length));
             }
             self.made += 1;
         }
