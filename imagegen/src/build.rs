@@ -88,7 +88,11 @@ pub fn run(request: &Request, out: &Path) -> Result<Manifest> {
 pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> {
     let mut board = load(request)?;
     let profile = request.profile.as_deref().map(Profile::read).transpose()?;
-    let bootstrap = program::read(request.bootstrap.as_deref(), &board, request.record || profile.is_some() && can_read_ahead(&board))?;
+    let bootstrap = program::read(
+        request.bootstrap.as_deref(),
+        &board,
+        request.record || profile.is_some() && can_read_ahead(&board),
+    )?;
     let sources = bootloader::find(&board, request.kernel.as_deref(), &request.bootloader)?;
     for (option, from) in [("--from", Some(&request.from)), ("--rescue", request.rescue.as_ref())] {
         if let Some(from) = from
@@ -227,7 +231,10 @@ fn resolve_for(
     if request.record {
         if !can_read_ahead(board) {
             let what = format!("--record: no slot of board {} reads the image from a device", board.name);
-            return Err(Error::bad_input(what, "record on a board with source `partition`: the profile holds for every source"));
+            return Err(Error::bad_input(
+                what,
+                "record on a board with source `partition`: the profile holds for every source",
+            ));
         }
         plan.ahead = Some(Ahead::recording());
     }

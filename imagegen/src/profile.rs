@@ -73,7 +73,9 @@ impl Profile {
         if says(ahead::WORDS) {
             log::warn!("the image was built with a profile: what that has read ahead is taken for used");
         } else if !says(ahead::RECORDING) {
-            log::warn!("what the kernel reads along is taken for used: an image of `build --record` is read page by page");
+            log::warn!(
+                "what the kernel reads along is taken for used: an image of `build --record` is read page by page"
+            );
         }
         let image = manifest.outputs.get(manifest::EROFS).map(|output| output.sha256.clone());
         Profile {

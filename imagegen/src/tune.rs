@@ -258,7 +258,10 @@ mod tests {
         let chosen = judge(&mut points);
         let outcome = Outcome { points, chosen, without_profile: None };
         let text = text(&outcome);
-        assert!(text.contains("[image]\ncompression = \"lz4hc,12\"\ncluster = \"16KiB\"\nleave-used = true\n"), "{text}");
+        assert!(
+            text.contains("[image]\ncompression = \"lz4hc,12\"\ncluster = \"16KiB\"\nleave-used = true\n"),
+            "{text}"
+        );
         assert!(
             text.contains("mount failed") && text.contains("--profile") && text.contains("answers at once"),
             "{text}"
