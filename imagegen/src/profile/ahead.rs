@@ -142,15 +142,19 @@ impl Ahead {
             }
             Ok(())
         };
-        for (number, (path, page, pages)) in (0..).zip(&self.items) {
+        let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let count = self.items.len() as u64;
+        for (number, item) in (0..).zip(self.items.iter().map(Some).chain([None])) {
             // One step before a file's own inode.
-            while at < end && at < MOUNT_BYTES / PAGE + all * number / self.items.len() as u64 + step {
+            let due = if number < count { MOUNT_BYTES / PAGE + all * number / count + step } else { end };
+            while at < end.min(due) {
                 let pages = step.min(end - at);
-                let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
                 add("/", narrow(at), narrow(pages))?;
                 at += pages;
             }
-            add(path, *page, *pages)?;
+            if let Some((path, page, pages)) = item {
+                add(path, *page, *pages)?;
+            }
         }
         encoded(&List::<Piece<'_>>::of_encoded(&items))
     }

@@ -117,8 +117,8 @@ fn pieces_come_in_the_order_of_reading_with_the_inodes() {
     let tree = input::read(&work.path().join("a.cpio"), spool.path(), &mut |_| ()).unwrap();
     let files =
         vec![used("/a", &[[0, 4]]), used("/b", &[[9, 60]]), used("/a", &[[30, 2], [6, 1]]), used("/c", &[[0, 1]])];
-    let profile = profile([files, vec![used("/a", &[[7, 1], [100, 1]])]].concat());
-    let (first, ahead) = Ahead::of(&profile, &tree).unwrap();
+    let profiled = profile([files, vec![used("/a", &[[7, 1], [100, 1]])]].concat());
+    let (first, ahead) = Ahead::of(&profiled, &tree).unwrap();
     assert_eq!((first.len(), ahead.files, ahead.pieces, ahead.pages), (3, 3, 5, 8 + 60 + 2 + 1 + 1));
     let shown = |inodes| {
         let list = ahead.list(inodes).unwrap();
@@ -129,6 +129,11 @@ fn pieces_come_in_the_order_of_reading_with_the_inodes() {
     let with_inodes: Vec<String> = shown(81 << 10);
     let expected = ["/ 8 4", "/a 0 8", "/ 12 4", "/b 9 60", "/ 16 4", "/a 30 2", "/c 0 1", "/ 20 1", "/a 100 1"];
     assert_eq!(with_inodes, expected);
+    // Many inodes and little content, as of a boot that lists a folder.
+    let (_, little) = Ahead::of(&profile(vec![used("/a", &[[0, 4]])]), &tree).unwrap();
+    let list = little.list(200 << 10).unwrap();
+    let inodes: u32 = plan::pieces(&list).into_iter().filter(|piece| piece.path != "/a").map(|piece| piece.pages).sum();
+    assert_eq!(inodes, (200 - 32) / 4);
     assert_eq!((ahead.plan(9000).metadata_bytes, ahead.plan(81 << 10).metadata_bytes), (9000, 32 << 10));
 }
 
