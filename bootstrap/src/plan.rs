@@ -359,9 +359,8 @@ pub enum Free {
 pub struct Ahead {
     /// Bytes from the start of the image that are read before the mount.
     pub metadata_bytes: u32,
-    /// What the kernel reads along with what is asked for of the image's device until the list is done, in sectors of 512 bytes. For good
-    /// where there is no list.
-    pub along_sectors: u16,
+    /// Whether the kernel is to read nothing along from the image's device, for the boot to be recorded, and no list is read.
+    pub page_by_page: bool,
 }
 
 /// Nothing, without the feature `full`: a plan that has it does not decode.

@@ -35,6 +35,19 @@ fn boot(kernel: &Kernel, out: &Path, trace: &Path) -> Result<Boot> {
     Ok(reported(&Qemu { port: Some(Port::File(out.join("report"))), extra, ..machine })?.0)
 }
 
+/// Boots until the work is done.
+fn works(kernel: &Kernel, out: &Path) -> Result<()> {
+    let options =
+        Options { kernel: Some(kernel.image.clone()), deterministic: false, timeout: DEADLINE, append: WORK.into() };
+    let mut console: Vec<u8> = Vec::new();
+    let is_done = |console: &[u8]| console.windows(END.len()).any(|part| part == END.as_bytes());
+    prepare(out, &options)?.start()?.watch(Some(Instant::now() + DEADLINE), &mut |new| {
+        console.extend_from_slice(new);
+        !is_done(&console)
+    })?;
+    if is_done(&console) { Ok(()) } else { Err(String::from_utf8_lossy(&console).into_owned().into()) }
+}
+
 /// Runs `imagegen profile` for a folder.
 fn record(kernel: &Kernel, out: &Path, to: &Path) -> Result<Profile> {
     let run = ["--end", END, "--append", WORK, "--runs", "1", "--timeout", "600s", "--kernel"];
@@ -104,8 +117,8 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     build_parts("tuned", &kernel, &at("content"), &at("recorded"), &["--record".as_ref()])?;
     let profile = record(&kernel, &at("recorded"), &at("profile"))?;
     let used = |path: &str| profile.files.iter().find(|used| used.path == path);
-    let program = used("/usr/lib/systemd/systemd").filter(|used| !used.pages.is_empty());
-    assert!(program.is_some(), "the profile has no page of what was started");
+    let is_program = |used: &Used| used.path == "/usr/lib/systemd/systemd" && !used.pages.is_empty();
+    assert!(profile.files.iter().any(is_program), "the profile has no page of what was started");
     let path = at("profile");
     build_parts("tuned", &kernel, &at("content"), &at("profiled"), &["--profile".as_ref(), path.as_os_str()])?;
     let built = manifest::read(&at("profiled"))?;
@@ -154,8 +167,7 @@ fn compressed_images_have_the_order_too() -> Result<()> {
     for name in ["arm64-6.1", "arm64-7"] {
         let kernel = get(name)?;
         build_parts("stock-lz4hc", &kernel, &at("content"), &at(name), &["--profile".as_ref(), path.as_os_str()])?;
-        let seen = boot(&kernel, &at(name), &at("trace"))?;
-        assert!(seen.done_ms.is_some(), "{name}");
+        works(&kernel, &at(name))?;
         assert!(bytes(name)? < bytes("plain")? * 2 / 3, "{name}: {} of {} bytes", bytes(name)?, bytes("plain")?);
     }
     Ok(())

@@ -21,8 +21,6 @@ const MOUNT_BYTES: u64 = 32 * 1024;
 const INODES_PAGES: u64 = 4;
 const INODES_PIECES: u64 = 64;
 const INODES_BYTES: usize = 16 * INODES_PIECES as usize;
-/// What the kernel reads along meanwhile, in sectors.
-const ALONG_SECTORS: u16 = 64;
 
 /// How the plan says that there is one.
 pub(super) const WORDS: &str = "read ahead beside it";
@@ -118,11 +116,8 @@ impl Ahead {
 
     /// What the plan says of it, for an image whose first `inodes` bytes hold the inodes that are used.
     pub fn plan(&self, inodes: u64) -> plan::Ahead {
-        if self.records {
-            return plan::Ahead { metadata_bytes: 0, along_sectors: 0 };
-        }
-        let metadata_bytes = u32::try_from(inodes.min(MOUNT_BYTES)).unwrap_or(u32::MAX);
-        plan::Ahead { metadata_bytes, along_sectors: ALONG_SECTORS }
+        let inodes = if self.records { 0 } else { inodes.min(MOUNT_BYTES) };
+        plan::Ahead { metadata_bytes: u32::try_from(inodes).unwrap_or(u32::MAX), page_by_page: self.records }
     }
 
     /// The list as it lies in the mini-initramfs. Further inodes come in good time between the files, whose order they have.

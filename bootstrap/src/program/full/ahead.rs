@@ -1,13 +1,12 @@
 //! Reads ahead what a boot was seen to use, before it is asked for: the first inodes before the mount, which needs them, all else by a
 //! child process beside the next init, which ends with its list or by SIGTERM: systemd sends it to all when it leaves an initramfs.
 //!
-//! The kernel reads on its own; asking costs no more than making pages. Until the list is done it reads less along with what others ask
-//! for: what they use comes anyway. The child lets go of everything when it ends. As long as it waits for the disk, somebody else has
-//! the processor.
+//! The kernel reads on its own; asking costs no more than making pages. The child lets go of everything when it ends. As long as it waits
+//! for the disk, somebody else has the processor.
 
 use crate::program::early::read_whole;
 use crate::program::folder::IMAGE;
-use crate::program::sys::block::{read_ahead, set_read_ahead};
+use crate::program::sys::block::set_read_ahead;
 use crate::program::sys::call::{hold_sigterm, in_child, is_told_to_end};
 use crate::program::text::c_path;
 use bootstrap::plan::{self, AHEAD_PAGE, Plan};
@@ -20,6 +19,8 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
 
 /// [`plan::AHEAD_PATH`], as the kernel takes it.
 const LIST: &CStr = c"/ahead";
+/// As `nice`: whoever boots comes first. Where the disk takes no time, the processor is all there is.
+const NICE: i32 = 19;
 /// Bytes of a request of the child. A kernel without preemption makes its pages in one go and is held up no longer than that takes; an
 /// SD card (20 MB/s, 500 requests a second) takes three times as long for its bytes as for a request.
 const REQUEST_BYTES: u64 = 128 * 1024;
@@ -53,25 +54,20 @@ pub const fn kept(image: OwnedFd) -> Image {
 #[inline(never)]
 pub fn start(plan: &Plan<'_>, image: Image) {
     let Some(ahead) = plan.ahead else { return };
-    // A file has no such setting.
-    let before = read_ahead(&image.0);
-    let set = |sectors| {
-        if before.is_ok() {
-            let _ = set_read_ahead(&image.0, sectors);
-        }
-    };
-    set(ahead.along_sectors.into());
+    if ahead.page_by_page {
+        // A file has no such setting.
+        let _ = set_read_ahead(&image.0, 0);
+        return;
+    }
     // What cannot be read ahead is read later.
     let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
     let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let child = in_child(|| {
+    // Without a child nothing is.
+    let _ = in_child(|| {
         hold_sigterm();
+        let _ = rustix::process::setpriority_process(None, NICE);
         read(&list, &root, &image.0);
-        set(before.unwrap_or(0));
     });
-    if child.is_some() {
-        set(before.unwrap_or(0));
-    }
 }
 
 #[inline(never)]

@@ -19,11 +19,9 @@ const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
 /// `_IO(0x12, 93)` (include/uapi/linux/fs.h).
 #[cfg(feature = "full")]
 const BLKROSET: usize = 0x125D;
-/// `_IO(0x12, 98)` and `_IO(0x12, 99)`.
+/// `_IO(0x12, 98)`.
 #[cfg(feature = "full")]
 const BLKRASET: usize = 0x1262;
-#[cfg(feature = "full")]
-const BLKRAGET: usize = 0x1263;
 /// `_IOWR('W', 6, int)` (include/uapi/linux/watchdog.h).
 const WDIOC_SETTIMEOUT: usize = 0xC004_5706;
 const LO_FLAGS_READ_ONLY: u32 = 1;
@@ -103,16 +101,7 @@ pub fn set_read_only(device: &OwnedFd, read_only: bool) -> Result<(), Errno> {
     unsafe { ioctl(device.as_fd(), BLKROSET, (&raw mut value).addr()) }.map(drop)
 }
 
-/// What the kernel reads along with what is asked of a block device, in sectors of 512 bytes. ENOTTY for a file.
-#[cfg(feature = "full")]
-pub fn read_ahead(device: &OwnedFd) -> Result<usize, Errno> {
-    let mut sectors = 0_isize;
-    // SAFETY: the argument is a `long`.
-    unsafe { ioctl(device.as_fd(), BLKRAGET, (&raw mut sectors).addr()) }?;
-    Ok(sectors.unsigned_abs())
-}
-
-/// Sets that.
+/// Sets what the kernel reads along with what is asked of a block device, in sectors of 512 bytes. ENOTTY for a file.
 #[cfg(feature = "full")]
 pub fn set_read_ahead(device: &OwnedFd, sectors: usize) -> Result<(), Errno> {
     // SAFETY: the argument is a number.
