@@ -199,7 +199,7 @@ pub const fn kind(kind: &NodeKind) -> u8 {
 
 /// Where the first inode can lie, behind the superblock and the settings of what packed contents.
 pub fn inodes_at(packed: Option<&Packed>) -> u64 {
-    (SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES + packed.map_or(0, |packed| packed.settings.len() as u64))
+    (SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES + packed.map_or(0, |packed| packed.head.settings.len() as u64))
         .next_multiple_of(SLOT)
 }
 
@@ -217,9 +217,9 @@ pub fn seal(metadata: &mut [u8], places: &Places, inodes: usize, head: Head, pac
         (36, &u32::try_from(places.bytes / BLOCK).ok()?.to_le_bytes()),
         (48, &head.uuid),
         // No metadata block address: zeros.
-        (80, &packed.map_or(0, |packed| packed.features).to_le_bytes()),
-        (84, &packed.map_or([0; 2], |packed| packed.algorithm)),
-        (SUPERBLOCK_BYTES as usize, packed.map_or(&[], |packed| &packed.settings)),
+        (80, &packed.map_or(0, |packed| packed.head.features).to_le_bytes()),
+        (84, &packed.map_or([0; 2], |packed| packed.head.algorithm)),
+        (SUPERBLOCK_BYTES as usize, packed.map_or(&[], |packed| &packed.head.settings)),
     ];
     for (at, field) in fields {
         block.get_mut(at..at + field.len())?.copy_from_slice(field);

@@ -33,12 +33,8 @@ pub struct Packed {
     _folder: TempDir,
     path: PathBuf,
     files: HashMap<u64, Index>,
-    /// Incompatible features of the superblock.
-    pub features: u32,
-    /// What it says of the algorithm.
-    pub algorithm: [u8; 2],
-    /// What lies behind it: the algorithm's settings.
-    pub settings: Vec<u8>,
+    /// What the superblock says of the packing.
+    pub head: Superblock,
     /// Version of the tool.
     pub version: String,
 }
@@ -84,8 +80,7 @@ impl Packed {
         run(command, &tool, &path, progress)?;
         fs::remove_dir_all(&root).map_err(Error::io("remove", &root))?;
         let (files, head) = read(&path)?;
-        let Superblock { features, algorithm, settings } = head;
-        Ok(Packed { _folder: folder, path, files, features, algorithm, settings, version: tool.version })
+        Ok(Packed { _folder: folder, path, files, head, version: tool.version })
     }
 
     /// How the content with this id is packed; none if it is not, because that gains nothing.
@@ -118,10 +113,14 @@ fn unknown(what: &str) -> Error {
     )
 }
 
-struct Superblock {
-    features: u32,
-    algorithm: [u8; 2],
-    settings: Vec<u8>,
+/// What a superblock says of the packing.
+pub struct Superblock {
+    /// Its incompatible features.
+    pub features: u32,
+    /// What it says of the algorithm.
+    pub algorithm: [u8; 2],
+    /// What lies behind it: the algorithm's settings.
+    pub settings: Vec<u8>,
 }
 
 /// The index of every packed file of the image at `path`, by the number that is its name.

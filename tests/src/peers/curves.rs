@@ -2,6 +2,7 @@
 
 use super::figures::{Cell, round};
 use super::machine::{Boot, Peer, STORAGES, Storage};
+use super::picture;
 use super::reads::{PAIRS, best_classic};
 use super::system::MARKERS;
 use serde::{Deserialize, Serialize};
@@ -208,22 +209,14 @@ fn ticks(most: f64) -> impl Iterator<Item = f64> {
 }
 
 fn style(index: usize) -> String {
-    let color = COLORS.get(index % COLORS.len()).unwrap_or(&"#000");
-    let dash = DASHES.get(index % DASHES.len()).unwrap_or(&"");
-    format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"")
+    picture::stroke(&COLORS, &DASHES, index)
 }
 
 fn legend(svg: &mut String, names: &[&str]) {
     for (index, name) in names.iter().enumerate() {
         let (x, y) = (12 + index % 2 * 250, 58 + index / 2 * 19);
         let name = if *name == "classic" { "classic initramfs, the best" } else { name };
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{x} {y}h30\" {}/><text class=\"t\" x=\"{}\" y=\"{}\">{name}</text>",
-            style(index),
-            x + 36,
-            y + 4
-        );
+        picture::entry(svg, [x, y], &style(index), name);
     }
     for (index, (shape, name)) in SHAPES.iter().enumerate() {
         let (x, y) = (520 + index / 2 * 120, 58 + index % 2 * 19);
@@ -237,21 +230,12 @@ fn legend(svg: &mut String, names: &[&str]) {
 }
 
 fn frame(svg: &mut String, scale: &Scale) {
-    let _ = writeln!(svg, "<rect class=\"g\" width=\"{}\" height=\"{}\"/>", PANEL[0], PANEL[1]);
+    picture::outline(svg, PANEL);
     for mb in ticks(scale.mb) {
-        let y = scale.y(mb);
-        let _ = writeln!(
-            svg,
-            "<path class=\"g\" d=\"M0 {y:.1}h{}\"/><text class=\"q\" x=\"-5\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            PANEL[0],
-            y + 4.0,
-            round(mb)
-        );
+        picture::row(svg, PANEL[0], scale.y(mb), round(mb));
     }
     for seconds in ticks(scale.seconds) {
-        let (x, y) = (scale.x(seconds * 1e3), PANEL[1] + 15.0);
-        let _ =
-            writeln!(svg, "<text class=\"q\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", round(seconds));
+        picture::below(svg, PANEL[1], scale.x(seconds * 1e3), round(seconds));
     }
     let _ = writeln!(
         svg,

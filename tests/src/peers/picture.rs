@@ -86,42 +86,63 @@ impl Scale {
 }
 
 fn style(index: usize) -> String {
-    let color = COLORS.get(index % COLORS.len()).unwrap_or(&"#000");
-    let dash = DASHES.get(index % DASHES.len()).unwrap_or(&"");
+    stroke(&COLORS, &DASHES, index)
+}
+
+/// Attributes of the line with this number.
+pub fn stroke(colors: &[&str], dashes: &[&str], index: usize) -> String {
+    let color = colors.get(index % colors.len()).unwrap_or(&"#000");
+    let dash = dashes.get(index % dashes.len()).unwrap_or(&"");
     format!("fill=\"none\" stroke=\"{color}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"")
+}
+
+/// A line in the legend, and what it stands for.
+pub fn entry(svg: &mut String, [x, y]: [usize; 2], style: &str, name: &str) {
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{x} {y}h30\" {style}/><text class=\"t\" x=\"{}\" y=\"{}\">{name}</text>",
+        x + 36,
+        y + 4
+    );
+}
+
+/// The box of the axes.
+pub fn outline(svg: &mut String, [width, height]: [f64; 2]) {
+    let _ = writeln!(svg, "<rect class=\"g\" width=\"{width}\" height=\"{height}\"/>");
+}
+
+/// A line across, with its number.
+pub fn row(svg: &mut String, width: f64, y: f64, number: f64) {
+    let _ = writeln!(
+        svg,
+        "<path class=\"g\" d=\"M0 {y:.1}h{width}\"/><text class=\"q\" x=\"-5\" y=\"{:.1}\" text-anchor=\"end\">{number}</text>",
+        y + 4.0
+    );
+}
+
+/// A number below the axes.
+pub fn below(svg: &mut String, height: f64, x: f64, number: f64) {
+    let y = height + 15.0;
+    let _ = writeln!(svg, "<text class=\"q\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{number}</text>");
 }
 
 fn legend(svg: &mut String, names: &[&str]) {
     for (index, name) in names.iter().enumerate() {
         let (x, y) = (12 + index % 3 * 255, 56 + index / 3 * 18);
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{x} {y}h30\" {}/><text class=\"t\" x=\"{}\" y=\"{}\">{name}</text>",
-            style(index),
-            x + 36,
-            y + 4
-        );
+        entry(svg, [x, y], &style(index), name);
     }
 }
 
 /// The axes with their numbers: seconds at 1, 3, 10 and so on, and the sizes.
 fn frame(svg: &mut String, scale: &Scale, sizes: &[f64]) {
-    let _ = writeln!(svg, "<rect class=\"g\" width=\"{}\" height=\"{}\"/>", PANEL[0], PANEL[1]);
+    outline(svg, PANEL);
     for ms in (0..6).flat_map(|power| [1.0, 3.0].map(|digit| digit * 10_f64.powi(power))) {
         if ms > scale.ms[0] && ms < scale.ms[1] {
-            let y = scale.y(ms);
-            let _ = writeln!(
-                svg,
-                "<path class=\"g\" d=\"M0 {y:.1}h{}\"/><text class=\"q\" x=\"-5\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                PANEL[0],
-                y + 4.0,
-                ms / 1e3
-            );
+            row(svg, PANEL[0], scale.y(ms), ms / 1e3);
         }
     }
     for size in sizes {
-        let (x, y) = (scale.x(*size), PANEL[1] + 15.0);
-        let _ = writeln!(svg, "<text class=\"q\" x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{size}</text>");
+        below(svg, PANEL[1], scale.x(*size), *size);
     }
 }
 
