@@ -7,13 +7,13 @@ pub(crate) mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, ImageName, Mode, Overlay, Source};
+use crate::board::{self, Board, ImageCompression, ImageName, Mode, Overlay, Source};
 use crate::boot::qemu::Transport;
 use crate::bootloader;
 use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
 use crate::manifest::{self, Machine, Manifest, Module};
 use crate::plan::{self, Leaving, ResolvedPlan};
-use crate::profile::{Ahead, Profile};
+use crate::profile::{Ahead, Profile, Used};
 use crate::progress::Progress;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::{Error, Result, input, kernel, modules};
@@ -114,10 +114,9 @@ pub fn run_as(request: &Request, names: &Names, out: &Path) -> Result<Manifest> 
     for (leaving, tree) in plan.leaving.iter().zip([Some(&mut tree), rescue.as_mut()]) {
         replace(leaving, tree, &board, request)?;
     }
-    let first = plan.first.as_slice();
-    let main = images::write(&board, ImageName::Main, &tree, first, folder, &mut manifest)?;
+    let main = images::write(&board, ImageName::Main, &tree, Some(&plan), folder, &mut manifest)?;
     let rescued =
-        rescue.as_ref().map(|tree| images::write(&board, ImageName::Rescue, tree, &[], folder, &mut manifest));
+        rescue.as_ref().map(|tree| images::write(&board, ImageName::Rescue, tree, None, folder, &mut manifest));
     let rescued = rescued.transpose()?;
     let identities = plan.slots.iter().map(|slot| match slot.image {
         ImageName::Main => Some(&main),
@@ -225,16 +224,30 @@ fn resolve_for(
             log::warn!("what is read ahead leaves out {}: its list is full", crate::count(ahead.left_out, "file"));
         }
         plan.first = first;
+        if board.image.leave_used {
+            // Of others only the inode was read, or one beside it.
+            let read = profile.files.iter().filter(|used| !used.pages.is_empty());
+            plan.left = read.filter_map(Used::raw_path).collect();
+        }
         // A list of nothing would still be a child process.
         plan.ahead = (can_read_ahead(board) && !plan.first.is_empty()).then_some(ahead);
+        if !can_read_ahead(board) {
+            log::warn!("what the profile names is laid first, and nothing of it read ahead: {}", not_ahead(board));
+        }
+    } else if board.image.leave_used {
+        log::warn!("image.leave-used: no --profile says what is used, so all is compressed");
     }
     if request.record {
-        if !can_read_ahead(board) {
-            let what = format!("--record: no slot of board {} reads the image from a device", board.name);
+        if !can_record(board) {
             return Err(Error::bad_input(
-                what,
-                "record on a board with source `partition`: the profile holds for every source",
+                format!("--record: no slot of board {} reads a partition as a mini-initramfs does", board.name),
+                "record on a board with mode `initial` or `root` and source `partition`: the profile holds for all",
             ));
+        }
+        if board.image.compression != ImageCompression::None {
+            log::warn!(
+                "--record: the image is compressed: `profile` takes a board's --trace of it, but not a boot in QEMU"
+            );
         }
         plan.ahead = Some(Ahead::recording());
     }
@@ -245,6 +258,22 @@ fn resolve_for(
 fn can_read_ahead(board: &Board) -> bool {
     let is_read = |source: &Source| !matches!(source, Source::Initramfs | Source::Memory { .. });
     board.mode != Mode::Service && board.slots.iter().any(|slot| slot.image == ImageName::Main && is_read(&slot.source))
+}
+
+/// Whether the kernel can be told to read nothing along: a device has that setting, a file has not.
+fn can_record(board: &Board) -> bool {
+    let is_device = |source: &Source| matches!(source, Source::Partition(_));
+    board.mode != Mode::Service
+        && board.slots.iter().any(|slot| slot.image == ImageName::Main && is_device(&slot.source))
+}
+
+/// Why [`can_read_ahead`] says no.
+fn not_ahead(board: &Board) -> String {
+    let name = &board.name;
+    match board.mode {
+        Mode::Service => format!("board {name} has mode `service`, which reads nothing ahead"),
+        _ => format!("no slot of board {name} reads the image from a device"),
+    }
 }
 
 /// What dracut's module takes, in place of a mini-initramfs.

@@ -185,7 +185,7 @@ pub enum Command {
         /// What to boot.
         #[command(flatten)]
         machine: Machine,
-        /// The line that ends a boot; what is read until then is kept.
+        /// The line that ends a boot in QEMU; what is read until then is kept. Or --trace.
         #[arg(long, value_name = "REGEX", value_parser = measure::expression, required_unless_present = "trace", conflicts_with = "trace")]
         end: Option<regex::Regex>,
         /// How many boots; what any of them read is kept.
@@ -195,7 +195,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "append", "explain"])]
         trace: Vec<PathBuf>,
         /// Keep only what the trace has until then, in seconds of the kernel's clock.
-        #[arg(long, value_name = "SECONDS", requires = "trace")]
+        #[arg(long, value_name = "SECONDS", requires = "trace", value_parser = seconds)]
         until: Option<f64>,
         /// Where to write the profile.
         #[arg(long, value_name = "FILE")]
@@ -285,7 +285,7 @@ pub struct Source {
     /// Folder of the kernel's modules [default: everything is built in].
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
-    /// What a boot read, from `imagegen profile`: laid first in the image, and read ahead.
+    /// What a boot read, from `imagegen profile`: laid first in the image, and read ahead from a device.
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// An image to be profiled, not to be shipped: its boot reads page by page what is used, and nothing along.
@@ -367,6 +367,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A moment of the kernel's clock.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| format!("{text:?} is no number of seconds from 0"))
+}
+
 /// 32 bytes in hexadecimal.
 fn root_hash(text: &str) -> Result<[u8; 32], String> {
     let wrong = || format!("{text:?} is no SHA-256 root hash: give 64 hexadecimal digits");
@@ -393,6 +399,14 @@ mod tests {
         assert_eq!(root_hash(&"0aF0".repeat(16)), Ok([[0x0A, 0xF0]; 16].as_flattened().try_into().unwrap()));
         for wrong in [String::new(), "0".repeat(63), "0".repeat(65), "g".repeat(64), "+1".repeat(32), "ä".repeat(32)] {
             assert!(root_hash(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_a_number_from_0() {
+        assert_eq!(seconds("6.5"), Ok(6.5));
+        for wrong in ["", "nan", "inf", "-1", "6s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 

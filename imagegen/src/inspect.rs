@@ -158,7 +158,11 @@ fn sealed(path: &Path, most: usize) -> Result<Vec<u8>> {
 }
 
 fn refused(path: &Path, error: bootstrap::envelope::Error) -> Error {
-    Error::bad_input(format!("{}: {error}", path.display()), "use the imagegen of the same version as its writer")
+    let hint = match error {
+        bootstrap::envelope::Error::Version(_) => "use the imagegen of the same version as its writer",
+        _ => "is it copied whole? build it again, or fetch it again",
+    };
+    Error::bad_input(format!("{}: {error}", path.display()), hint)
 }
 
 fn show_plan(path: &Path, as_json: bool) -> Result<String> {

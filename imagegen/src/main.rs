@@ -195,6 +195,10 @@ fn sweep(Tune { source, how, bootstrap, end, runs, json }: Tune) -> anyhow::Resu
     if how.kernel.is_none() {
         return Err(Error::bad_input("no kernel to boot", "give --kernel FILE").into());
     }
+    if source.record || how.explain {
+        let what = if source.record { "tune records by itself" } else { "what tells of initcalls takes time itself" };
+        return Err(Error::bad_input(what, "leave out --record and --explain").into());
+    }
     let build = build::Request { bootstrap, kernel: how.kernel.clone(), ..request(source) };
     let watch = measure::Watch { end, marks: Vec::new() };
     let request = tune::Request { build, options: how.options(true), watch, runs };

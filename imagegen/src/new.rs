@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 pub const FILE: &str = "/initoverlayfs-{release}-{build}.erofs";
 /// Architectures and the parents of their boards.
 const PARENTS: [(&str, &str); 3] = [("aarch64", "arm64"), ("armv7", "armv7"), ("x86_64", "x86_64")];
+/// What is asked about the mode.
+const MODE: &str =
+    "The image holds an initrd (initial), the final root (root) or an initrd that a larger initramfs mounts (service)";
 /// How a device can be known.
 const DEVICES: [&str; 5] = ["partname", "partuuid", "label", "uuid", "path"];
 
@@ -99,8 +102,7 @@ pub fn complete(file: &Path, given: Given, ask: Option<&mut dyn Ask>) -> Result<
         draft.replaced = inherited.modules();
     }
     if draft.mode.is_none() && form.asks() && !inherited.says("mode") {
-        draft.mode =
-            form.value("mode", None, "The image holds an initrd (initial) or the final root (root)", Some("initial"))?;
+        draft.mode = form.value("mode", None, MODE, Some("initial"))?;
     }
     let wants_slot = source.is_some() || slot != Slot::default() || !inherited.says("slot");
     if wants_slot {
@@ -112,12 +114,14 @@ pub fn complete(file: &Path, given: Given, ask: Option<&mut dyn Ask>) -> Result<
         let question = "What vouches for the image: none, root-hash, signature or fs-verity";
         draft.verity = form.checked("verity", None, question, Some("none"), &|text| method(text, &slot))?;
     }
-    if draft.modules.is_none() && !inherited.says("modules.load") {
+    // What a service needs dracut brings.
+    let loads = draft.mode.as_deref().or(inherited.word("mode")) != Some("service");
+    if draft.modules.is_none() && loads && !inherited.says("modules.load") {
         let question = "Kernel modules, also the storage's driver, separated by spaces";
         draft.modules = Some(form.modules(question, &modules(&slot, draft.verity.as_deref()))?);
     }
     let is_other = wants_slot || draft.verity.is_some();
-    if draft.modules.is_none() && is_other {
+    if draft.modules.is_none() && loads && is_other {
         draft.modules = inherited_and_more(&inherited, &modules(&slot, draft.verity.as_deref()));
     }
     form.verdict()?;

@@ -81,19 +81,46 @@ struct Found {
 pub fn run(request: &Request) -> Result<String> {
     let pieces = pieces(&request.folder)?;
     check_plan(&request.folder)?;
-    let has_kernel = pieces.iter().any(|piece| piece.name == VMLINUZ);
+    let kernel = pieces.iter().find(|piece| piece.name == VMLINUZ);
+    let (has_kernel, banner) = (kernel.is_some(), kernel.map(banner).transpose()?.flatten());
+    let choose = |found: &[Found]| -> Result<String> {
+        let release = choose(found, request.release.as_deref(), has_kernel)?;
+        let other = banner.as_ref().filter(|banner| **banner != release);
+        other.map_or(Ok(release.clone()), |banner| Err(another(banner, &release)))
+    };
     match &request.target {
         Target::Tree(root) => {
             let place = inside(root, "")?;
-            let release = choose(&list(&place)?, request.release.as_deref(), has_kernel)?;
+            let release = choose(&list(&place)?)?;
             let written = write(&pieces, &inside(root, &release)?)?;
             Ok(written.iter().map(|(bytes, path)| format!("{bytes:>12} {}\n", path.display())).collect())
         }
         Target::Commit(commit) => {
-            let release = choose(&commit.list()?, request.release.as_deref(), has_kernel)?;
+            let release = choose(&commit.list()?)?;
             Ok(format!("commit {}\n", commit.make(&pieces, &format!("{MODULES}/{release}"))?))
         }
     }
+}
+
+/// The release that an uncompressed kernel says (`linux_banner`, init/version.c); none of a compressed one.
+fn banner(kernel: &Piece) -> Result<Option<String>> {
+    const START: &[u8] = b"Linux version ";
+    let bytes = fs::read(&kernel.path).map_err(Error::io("read", &kernel.path))?;
+    let banners = bytes.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
+    let release = |at: usize| {
+        let word = bytes.get(at + START.len()..)?.split(|byte| *byte == b' ').next()?;
+        let is_release = word.first().is_some_and(u8::is_ascii_digit) && word.len() <= MAX_RELEASE_BYTES;
+        std::str::from_utf8(word).ok().filter(|_| is_release).map(str::to_owned)
+    };
+    Ok(banners.into_iter().find_map(|(at, _)| release(at)))
+}
+
+/// The target looks for its image in the folder of the release that runs.
+fn another(banner: &str, release: &str) -> Error {
+    Error::bad_input(
+        format!("the kernel that was built says that it is {banner}, and {MODULES}/{release} is of another"),
+        format!("give --release {banner} and the modules of that kernel, or build with the kernel of {release}"),
+    )
 }
 
 /// What the folder has for a deployment, each held against the manifest.

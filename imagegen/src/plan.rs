@@ -68,6 +68,8 @@ pub struct ResolvedPlan {
     pub free: Free,
     /// Paths that lie first in the image, by a profile.
     pub first: Vec<Vec<u8>>,
+    /// Paths of contents that stay uncompressed in a compressed image.
+    pub left: Vec<Vec<u8>>,
     /// What is read before it is asked for, by a profile.
     pub ahead: Option<Ahead>,
     /// The watchdog to start.
@@ -137,6 +139,7 @@ pub fn resolve(
         layer: layer(tree, rescue, &board.extras)?,
         free: free(board, tree, rescue, &modules, shell_bytes),
         first: Vec::new(),
+        left: Vec::new(),
         ahead: None,
         watchdog: board.watchdog.clone(),
         failure: board.failure.clone(),

@@ -280,7 +280,11 @@ fn partition(folder: &Path, image: &Path) -> Result<Range<u64>> {
         Error::bad_input(what, "profile a board with source `partition`: the profile holds for every source")
     };
     if !path.is_file() {
-        return Err(missing());
+        let board = manifest::read(folder)?.board.name;
+        let what =
+            format!("{} has no {}: board {board} does not boot in QEMU from a disk", folder.display(), manifest::DISK);
+        let hint = "record the same content on a board that does, as qemu-arm64, or by --trace on the board itself";
+        return Err(Error::bad_input(what, hint));
     }
     let start = |path: &Path, at| -> Result<[u8; 1152]> {
         let mut bytes = [0; 1152];

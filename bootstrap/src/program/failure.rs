@@ -60,9 +60,7 @@ pub fn die(policy: Option<Policy<'_>>, failure: Failure) -> ! {
             say(Level::Error, text!["policy power-off"]);
             // Where the hardware refuses the kernel ends the process that asked (`reboot()`, kernel/reboot.c, Linux 6.12), and PID
             // 1 must not end.
-            if let Some(work) = sys::call::in_child(sys::call::power_off) {
-                work();
-            }
+            sys::call::in_child_or_here(sys::call::power_off);
         }
         Policy::Halt => say(Level::Error, text!["policy halt"]),
         Policy::Shell(shell) => {

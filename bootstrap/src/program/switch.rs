@@ -105,11 +105,7 @@ fn switch_root(plan: &Plan<'_>, slot: u8, record: &mut Record) -> Result<(), Fai
     open_console();
     match plan.free {
         Free::Before => free(&old_root),
-        Free::Beside => {
-            if let Some(work) = sys::call::in_child(|| free(&old_root)) {
-                work();
-            }
-        }
+        Free::Beside => sys::call::in_child_or_here(|| free(&old_root)),
     }
     done(record, Step::SwitchRoot, slot, "");
     Ok(())

@@ -710,6 +710,13 @@ fn every_shipped_file_is_valid() {
 }
 
 #[test]
+fn nothing_is_left_of_an_image_that_is_not_compressed() {
+    let found = errors(&format!("{GOOD}[image]\nleave-used = true\n"));
+    assert!(found.contains("image.leave-used: nothing of the image is compressed"), "{found}");
+    assert!(good(&format!("{GOOD}[image]\ncompression = \"lz4\"\nleave-used = true\n")).image.leave_used);
+}
+
+#[test]
 fn a_service_has_no_keys_for_what_others_do() {
     let board = |slot: &str, more: &str| {
         format!("name = \"b\"\narchitecture = \"aarch64\"\nmode = \"service\"\n{more}[[slot]]\nname = \"a\"\n{slot}\n")
@@ -741,6 +748,10 @@ fn a_service_has_no_keys_for_what_others_do() {
             "slot[0].source: found \"initramfs\" with mode = \"service\", expected partition or file",
         ),
         ("source = \"partition\"\nlabel = \"l\"\nhint = \"/dev/mapper/a\"", "slot[0].hint: expected a kernel name"),
+        (
+            "source = \"partition\"\npath = \"/dev/vg/image\"",
+            "slot[0].path: found /dev/vg/image, a link of udev or LVM",
+        ),
     ] {
         assert!(errors(&board(slot, "")).contains(expected), "{}", errors(&board(slot, "")));
     }

@@ -207,6 +207,9 @@ impl Validator {
         let compression = raw.compression.map_or(ImageCompression::None, |compression| compression.0);
         match u32::try_from(bytes) {
             Ok(cluster) if cluster.is_power_of_two() && (4 << 10..=1 << 20).contains(&cluster) => {
+                if raw.leave_used && compression == ImageCompression::None {
+                    self.problem("image.leave-used", "nothing of the image is compressed, expected image.compression");
+                }
                 Some(Image { compression, cluster, leave_used: raw.leave_used })
             }
             _ => {

@@ -236,7 +236,8 @@ fn label(text: &str) -> Option<String> {
 fn device_name(text: &str) -> Option<String> {
     let kernel_name = text.strip_prefix("/dev/").unwrap_or(text);
     let name = text_of(kernel_name, 64, |c| c.is_ascii_graphic() && c != '\\' && c != '"')?;
-    is_normalised(&format!("/{name}")).then_some(name)
+    // /dev/disk has links of udev, which the kernel does not know.
+    (is_normalised(&format!("/{name}")) && !name.starts_with("disk/")).then_some(name)
 }
 
 fn lun(text: &str) -> Option<String> {
@@ -376,6 +377,7 @@ mod tests {
         }
         assert_eq!(device_name("/dev/vda1").as_deref(), Some("vda1"));
         assert_eq!(device_name("/dev/../x"), None);
+        assert_eq!(device_name("/dev/disk/by-partlabel/x"), None);
         assert_eq!(uuid("ABCD-12EF").as_deref(), Some("abcd-12ef"));
         assert_eq!(partition_id("1234abcd-02"), Some(PartitionId::Mbr(0x1234_abcd, 2)));
         let guid = partition_id("C12A7328-F81F-11D2-BA4B-00A0C93EC93B");

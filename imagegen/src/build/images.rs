@@ -2,7 +2,7 @@
 
 use crate::board::{Board, ImageCompression, ImageName, Method, Source};
 use crate::manifest::{self, Manifest};
-use crate::plan::{Identity, Proof};
+use crate::plan::{Identity, Proof, ResolvedPlan};
 use crate::progress::Progress;
 use crate::tree::Tree;
 use crate::{Error, Result, erofs, verity};
@@ -16,7 +16,7 @@ pub(super) const fn file(image: ImageName) -> &'static str {
     }
 }
 
-/// Writes an image of `tree`, with the paths of `first` first, into `folder` and notes it in the manifest.
+/// Writes an image of `tree`, with what a plan has first in front, into `folder` and notes it in the manifest.
 ///
 /// # Errors
 /// As [`erofs::write`], [`erofs::verify`] and what makes the proof.
@@ -24,13 +24,13 @@ pub(super) fn write(
     board: &Board,
     image: ImageName,
     tree: &Tree,
-    first: &[Vec<u8>],
+    plan: Option<&ResolvedPlan>,
     folder: &Path,
     manifest: &mut Manifest,
 ) -> Result<Identity> {
     let path = folder.join(file(image));
     let progress = Progress::start("writing EROFS", None);
-    let summary = erofs::write(tree, &options(board, image, first), &path, &mut |bytes| progress.set(bytes))?;
+    let summary = erofs::write(tree, &options(board, image, plan), &path, &mut |bytes| progress.set(bytes))?;
     drop(progress);
     if board.verity.version != 0 {
         verity::set_version(&path, board.verity.version)?;
@@ -49,15 +49,15 @@ pub(super) fn write(
     Ok(Identity { uuid: summary.uuid, tail: summary.tail, proof, first_bytes: summary.first_bytes })
 }
 
-fn options(board: &Board, image: ImageName, first: &[Vec<u8>]) -> erofs::Options {
+fn options(board: &Board, image: ImageName, plan: Option<&ResolvedPlan>) -> erofs::Options {
     let compressed = board.image.compression != ImageCompression::None;
     let is_mapped = |source: &Source| matches!(source, Source::Memory { .. }) && !board.verity.maps(source);
     erofs::Options {
         compression: compressed.then(|| board.image.compression.to_string()),
         cluster_bytes: compressed.then_some(board.image.cluster),
         dax: board.slots.iter().any(|slot| slot.image == image && is_mapped(&slot.source)),
-        first: first.to_vec(),
-        leave_first: board.image.leave_used,
+        first: plan.map(|plan| plan.first.clone()).unwrap_or_default(),
+        left: plan.map(|plan| plan.left.clone()).unwrap_or_default(),
     }
 }
 

@@ -22,10 +22,10 @@ pub struct New {
     /// Parent: a board whose values hold where this one says nothing [default: the architecture's].
     #[arg(long, value_name = "BOARD", visible_alias = "parent")]
     inherit: Option<String>,
-    /// Processor: aarch64, armv7 or x86_64.
+    /// Processor: aarch64, armv7 or x86_64, also as `uname -m` says it.
     #[arg(long, value_name = "ARCH")]
     architecture: Option<String>,
-    /// What the image holds: initial (an initrd) or root (the final root).
+    /// What the image holds: initial (an initrd), root (the final root) or service (an initrd that a larger initramfs mounts).
     #[arg(long)]
     mode: Option<String>,
     /// Where the image lies: partition, file, initramfs, memory or ostree.
@@ -43,7 +43,7 @@ pub struct New {
     /// UUID of the file system on it.
     #[arg(long, group = "device")]
     uuid: Option<String>,
-    /// Kernel name of the device, as in mmcblk0p2.
+    /// Kernel name of the device, as in mmcblk0p2; mode service: also /dev/mapper/NAME.
     #[arg(long, value_name = "DEVICE", group = "device")]
     path: Option<String>,
     /// Device to look at first.
@@ -99,7 +99,8 @@ impl New {
                 name: self.name.unwrap_or(name),
                 reason: self.reason,
                 inherit: self.inherit,
-                architecture: self.architecture,
+                // As a 32-bit ARM calls itself.
+                architecture: self.architecture.map(|name| if name == "armv7l" { "armv7".to_owned() } else { name }),
                 mode: self.mode,
                 modules: self.modules,
                 verity: self.verity,

@@ -42,8 +42,8 @@ pub struct Options {
     pub dax: bool,
     /// Paths whose inodes and contents come first, in this order. `mkfs.erofs` keeps none: the image is written by us.
     pub first: Vec<Vec<u8>>,
-    /// Whether these stay uncompressed.
-    pub leave_first: bool,
+    /// Paths of contents that stay uncompressed.
+    pub left: Vec<Vec<u8>>,
 }
 
 /// What was made.

@@ -67,7 +67,7 @@ impl Packed {
         fs::create_dir(&root).map_err(Error::io("make", &root))?;
         let mut contents: HashMap<u64, PathBuf> =
             tree.nodes.values().filter_map(|node| content(tree, &node.kind)).collect();
-        let left = options.first.iter().filter(|_| options.leave_first).filter_map(|path| tree.nodes.get(path));
+        let left = options.left.iter().filter_map(|path| tree.nodes.get(path));
         for (id, _) in left.filter_map(|node| content(tree, &node.kind)) {
             contents.remove(&id);
         }

@@ -48,7 +48,8 @@ fn options() -> Vec<Options> {
     let mapped = Options { dax: true, ..ordered.clone() };
     let both = Options { first: ordered.first.clone(), ..compressed.clone() };
     let small = Options { compression: Some("lz4".to_owned()), cluster_bytes: Some(4096), ..both.clone() };
-    let left = Options { first: vec![b"/bin/bash".to_vec()], leave_first: true, ..both.clone() };
+    let bash = vec![b"/bin/bash".to_vec()];
+    let left = Options { first: bash.clone(), left: bash, ..both.clone() };
     let dax = Options { dax: true, ..Options::default() };
     vec![Options::default(), dax, ordered, mapped, compressed, both, small, left]
 }
@@ -86,7 +87,7 @@ fn every_node_survives_and_the_bytes_are_equal() {
             cat(&out, b"/bin/link", &mut content).expect("cat");
             assert_eq!(content.len(), 13893);
             let is_packed = entries_are_packed(&out);
-            assert_eq!(is_packed, options.compression.is_some() && !options.leave_first, "{options:?}");
+            assert_eq!(is_packed, options.compression.is_some() && options.left.is_empty(), "{options:?}");
             assert_eq!(cat(&out, b"/console", &mut content).expect_err("device").kind, Kind::BadInput);
             images.push(bytes);
         }

@@ -166,7 +166,7 @@ fn board(system: &System, request: &Request, notes: &mut dyn FnMut(&str)) -> Res
     if !conf.exists() {
         let what = format!("no board: neither {} nor {} is there", own.display(), conf.display());
         let hint = format!(
-            "imagegen new {} --source file --uuid \"$(findmnt -no UUID /boot)\" --filesystem \"$(findmnt -no FSTYPE /boot)\" --file '{}'",
+            "imagegen new {} --architecture \"$(uname -m)\" --source file --uuid \"$(findmnt -no UUID /boot)\" --filesystem \"$(findmnt -no FSTYPE /boot)\" --file '{}'",
             own.display(),
             new::FILE
         );

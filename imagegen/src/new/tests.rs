@@ -61,6 +61,17 @@ fn flags_leave_nothing_to_ask() {
 }
 
 #[test]
+fn a_service_loads_no_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut given = named("kit");
+    (given.draft.architecture, given.draft.mode) = (Some("aarch64".into()), Some("service".into()));
+    given.source = Some("partition".into());
+    given.slot.device = Some(("path", "/dev/mapper/vg-image".into()));
+    let board = run(&folder.path().join("kit.toml"), given, false, None).unwrap();
+    assert!(board.modules.load.is_empty(), "{board:?}");
+}
+
+#[test]
 fn a_parent_with_a_slot_is_enough() {
     let folder = tempfile::tempdir().unwrap();
     let mut given = named("kit");

@@ -223,3 +223,23 @@ fn a_commit_differs_in_these_files_alone() {
         assert!(error.exit_status() == 2 && error.hint.contains("a branch or commit of"), "{error}");
     }
 }
+
+#[test]
+fn a_kernel_is_not_put_to_another_release() {
+    let (built, root) = (built(FilePath::Ostree, true), tree(&["+6.1"]));
+    let kernel = built.path().join(KERNEL);
+    fs::write(&kernel, b"MZ\0Linux version %s\0Linux version 6.2-x (builder@host) #1\0").unwrap();
+    let mut manifest = manifest::read(built.path()).unwrap();
+    manifest.note_file(built.path(), KERNEL).unwrap();
+    manifest.write(built.path()).unwrap();
+    let error = into_tree(built.path(), root.path(), None).unwrap_err();
+    assert_eq!(error.exit_status(), 2);
+    assert!(
+        error.what.contains("is 6.2-x, and usr/lib/modules/6.1") && error.hint.contains("--release 6.2-x"),
+        "{error}"
+    );
+    assert_eq!(fs::read(root.path().join("usr/lib/modules/6.1/vmlinuz")).unwrap(), b"theirs");
+    let root = tree(&["6.1"]);
+    into_tree(built.path(), root.path(), Some("6.2-x")).unwrap();
+    assert!(root.path().join("usr/lib/modules/6.2-x/vmlinuz").exists());
+}

@@ -139,16 +139,20 @@ impl Ahead {
         };
         let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let count = self.items.len() as u64;
+        let mut of = "";
         for (number, item) in (0..).zip(self.items.iter().map(Some).chain([None])) {
+            // Between files: within one its path would have to be said again.
+            let is_between = item.is_none_or(|(path, ..)| path != of);
             // One step before a file's own inode.
             let due = if number < count { MOUNT_BYTES / PAGE + all * number / count + step } else { end };
-            while at < end.min(due) {
+            while is_between && at < end.min(due) {
                 let pages = step.min(end - at);
                 add("/", narrow(at), narrow(pages))?;
                 at += pages;
             }
             if let Some((path, page, pages)) = item {
                 add(path, *page, *pages)?;
+                of = path;
             }
         }
         encoded(&List::<Piece<'_>>::of_encoded(&items))

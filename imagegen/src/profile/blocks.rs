@@ -67,7 +67,7 @@ impl Blocks {
     /// Files in a block, with the page where it is content.
     fn in_block(&self, block: u64) -> Vec<(usize, Option<u32>)> {
         let at = block * PAGE;
-        let content = self.contents.range(..=at).next_back().filter(|(start, piece)| at < *start + piece.bytes);
+        let content = self.contents.range(..=at).next_back().filter(|(start, piece)| at - *start < piece.bytes);
         if let Some((start, piece)) = content {
             let page = u32::try_from(piece.page + (at - start) / PAGE).ok();
             return vec![(piece.file, page)];

@@ -60,7 +60,7 @@ fn parse(bytes: &[u8], until: Option<f64>) -> std::result::Result<Vec<Added>, Wr
     const GROW: &str = "boot with a larger trace_buf_size=, and read the trace off once, after the boot";
     const WHOLE: &str = "give /sys/kernel/tracing/trace of the board, as a file";
     let text = String::from_utf8_lossy(bytes);
-    let (mut found, mut number) = (Vec::new(), 0);
+    let (mut found, mut number, mut first) = (Vec::new(), 0, None);
     for line in text.lines() {
         number += 1;
         let line = line.trim_end();
@@ -75,7 +75,11 @@ fn parse(bytes: &[u8], until: Option<f64>) -> std::result::Result<Vec<Added>, Wr
             let wrong = |what: &str| (number, format!("{what}: {:?}", shown()), WHOLE);
             let added = added(fields).ok_or_else(|| wrong("not device, inode and offset of a page"))?;
             let late = match until {
-                Some(until) => seconds(before).ok_or_else(|| wrong("no time in front of the event"))? > until,
+                Some(until) => {
+                    let at = seconds(before).ok_or_else(|| wrong("no time in front of the event"))?;
+                    first.get_or_insert((number, at));
+                    at > until
+                }
                 None => false,
             };
             found.extend((!late).then_some(added));
@@ -83,6 +87,9 @@ fn parse(bytes: &[u8], until: Option<f64>) -> std::result::Result<Vec<Added>, Wr
             let shown: String = line.chars().take(120).collect();
             return Err((number, format!("not a line of a trace: {shown:?}"), WHOLE));
         }
+    }
+    if let (true, Some((number, at))) = (found.is_empty(), first) {
+        return Err((number, format!("the first event, at {at} s, is later than --until"), "give a later moment"));
     }
     if found.is_empty() {
         const ASK: &str = "boot with trace_event=filemap:mm_filemap_add_to_page_cache trace_buf_size=16M; the kernel needs \
@@ -201,8 +208,10 @@ impl Inodes {
             *fitting += u64::from(fits);
             *all += 1;
         }
-        let (device, (fitting, all)) = counts.into_iter().max_by_key(|(_, (fitting, _))| *fitting)?;
-        (fitting as f64 > all as f64 * LEAST_SHARE).then_some(device)
+        // A larger device has more that fits by chance, but a smaller share.
+        let fits = |(fitting, all): &(u64, u64)| *fitting as f64 > *all as f64 * LEAST_SHARE;
+        let best = counts.into_iter().filter(|(_, count)| fits(count)).max_by_key(|(_, (fitting, _))| *fitting);
+        best.map(|(device, _)| device)
     }
 }
 
@@ -244,6 +253,8 @@ mod tests {
         let first = Added { device: (254, 1), inode: 0x2f, page: 2, pages: 4 };
         assert_eq!(found, [first, Added { device: (0, 2), inode: 0x0fe0_0001, page: 1, pages: 1 }]);
         assert_eq!(parse(TRACE.as_bytes(), Some(1.1)).unwrap(), [first]);
+        let (line, why, _) = parse(TRACE.as_bytes(), Some(0.5)).unwrap_err();
+        assert_eq!((line, why.as_str()), (5, "the first event, at 0.912345 s, is later than --until"));
     }
 
     #[test]

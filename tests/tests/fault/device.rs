@@ -139,6 +139,7 @@ pub fn known_as(on: &On, device: board::Device) -> Result<Parts> {
         leaving: Default::default(),
         free: old.free,
         first: Vec::new(),
+        left: Vec::new(),
         ahead: None,
         watchdog: None,
         failure: Failure::Reboot,

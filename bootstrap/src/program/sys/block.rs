@@ -70,10 +70,10 @@ pub fn attach_loop(file: &OwnedFd) -> Result<Loop, Errno> {
     let info = LoopInfo::with_flags(FLAGS);
     let mut config = LoopConfig { descriptor: file.as_raw_fd(), block_size: 0, info, reserved: [0; 8] };
     // SAFETY: the argument is a `struct loop_config`.
-    unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw mut config).addr()) }?;
+    unsafe { ioctl(device.as_fd(), LOOP_CONFIGURE, (&raw mut config).expose_provenance()) }?;
     let mut status = LoopInfo::with_flags(0);
     // SAFETY: the argument is a `struct loop_info64`.
-    unsafe { ioctl(device.as_fd(), LOOP_GET_STATUS64, (&raw mut status).addr()) }?;
+    unsafe { ioctl(device.as_fd(), LOOP_GET_STATUS64, (&raw mut status).expose_provenance()) }?;
     Ok(Loop { number, direct: status.flags & LO_FLAGS_DIRECT_IO != 0, _device: device })
 }
 
@@ -89,7 +89,7 @@ pub fn measure_verity(file: &OwnedFd) -> Result<[u8; 32], Errno> {
     }
     let mut digest = Digest { algorithm: 0, size: 32, digest: [0; 32] };
     // SAFETY: the argument is a `struct fsverity_digest` with `size` bytes behind it.
-    unsafe { ioctl(file.as_fd(), FS_IOC_MEASURE_VERITY, (&raw mut digest).addr()) }?;
+    unsafe { ioctl(file.as_fd(), FS_IOC_MEASURE_VERITY, (&raw mut digest).expose_provenance()) }?;
     if digest.algorithm == FS_VERITY_HASH_ALG_SHA256 { Ok(digest.digest) } else { Err(Errno::OPNOTSUPP) }
 }
 
@@ -98,7 +98,7 @@ pub fn measure_verity(file: &OwnedFd) -> Result<[u8; 32], Errno> {
 pub fn set_read_only(device: &OwnedFd, read_only: bool) -> Result<(), Errno> {
     let mut value = i32::from(read_only);
     // SAFETY: the argument is an `int`.
-    unsafe { ioctl(device.as_fd(), BLKROSET, (&raw mut value).addr()) }.map(drop)
+    unsafe { ioctl(device.as_fd(), BLKROSET, (&raw mut value).expose_provenance()) }.map(drop)
 }
 
 /// Sets what the kernel reads along with what is asked of a block device, in sectors of 512 bytes. ENOTTY for a file.
@@ -111,5 +111,5 @@ pub fn set_read_ahead(device: &OwnedFd, sectors: usize) -> Result<(), Errno> {
 /// Sets a watchdog's timeout in seconds.
 pub fn set_watchdog(watchdog: &OwnedFd, mut timeout_s: u32) -> Result<(), Errno> {
     // SAFETY: the argument is an `int`.
-    unsafe { ioctl(watchdog.as_fd(), WDIOC_SETTIMEOUT, (&raw mut timeout_s).addr()) }.map(drop)
+    unsafe { ioctl(watchdog.as_fd(), WDIOC_SETTIMEOUT, (&raw mut timeout_s).expose_provenance()) }.map(drop)
 }

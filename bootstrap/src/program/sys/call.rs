@@ -93,7 +93,7 @@ pub fn monotonic_ns() -> u64 {
     const CLOCK_MONOTONIC: usize = 1;
     let mut time = [0i64; 2];
     // SAFETY: `struct __kernel_timespec` is two 64-bit fields on every architecture here.
-    unsafe { call(number::CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr().addr(), 0, 0, 0]) };
+    unsafe { call(number::CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr().expose_provenance(), 0, 0, 0]) };
     let [seconds, nanoseconds] = time;
     (seconds.unsigned_abs() * 1_000_000_000) + nanoseconds.unsigned_abs()
 }
@@ -183,6 +183,13 @@ pub fn in_child<Work: FnOnce()>(work: Work) -> Option<Work> {
     }
 }
 
+/// Runs `work` in a child process, or here if there is no room for one.
+pub fn in_child_or_here<Work: FnOnce()>(work: Work) {
+    if let Some(work) = in_child(work) {
+        work();
+    }
+}
+
 /// A mask with SIGTERM alone, and its size in bytes: a word or two, 64 bits in all.
 #[cfg(feature = "full")]
 static SIGTERM: u64 = 1 << 14;
@@ -202,7 +209,7 @@ pub fn hold_sigterm() {
 pub fn is_told_to_end() -> bool {
     let mut pending = 0_u64;
     // SAFETY: writes a mask of the size that it is told.
-    unsafe { call(number::RT_SIGPENDING, [(&raw mut pending).addr(), MASK_BYTES, 0, 0, 0]) };
+    unsafe { call(number::RT_SIGPENDING, [(&raw mut pending).expose_provenance(), MASK_BYTES, 0, 0, 0]) };
     pending & SIGTERM != 0
 }
 

@@ -85,7 +85,7 @@ fn ask(request: &mut Request, commands: &[usize], flags: u32) -> Result<u32, Err
         // A device is named in one way (`__find_device_hash_cell()`, drivers/md/dm-ioctl.c).
         request.device = 0;
         // SAFETY: the argument is a `struct dm_ioctl` of `data_size` bytes.
-        unsafe { ioctl(control.as_fd(), *command, (&raw mut *request).addr()) }?;
+        unsafe { ioctl(control.as_fd(), *command, (&raw mut *request).expose_provenance()) }?;
     }
     // `huge_encode_dev()`: the minor's low 8 bits, 12 bits of major, the rest of the minor.
     Ok((request.device & 0xFF | (request.device >> 12) & 0xF_FF00) as u32)

@@ -51,11 +51,13 @@ impl Validator {
             let text = "expected a kernel name: what /dev/mapper has is found by path, label or uuid";
             self.problem(&format!("{path}.hint"), text);
         }
-        if let Device::Path(name) = &wanted.device
-            && name.starts_with("mapper/")
-            && !is_service
-        {
+        let Device::Path(name) = &wanted.device else { return };
+        let is_mapped = name.starts_with("mapper/");
+        if is_mapped && !is_service {
             let text = format!("found /dev/{name}, which nobody makes before the image, expected mode = \"service\"");
+            self.problem(&format!("{path}.path"), text);
+        } else if is_service && !is_mapped && name.contains('/') {
+            let text = format!("found /dev/{name}, a link of udev or LVM, expected /dev/mapper/NAME or a kernel name");
             self.problem(&format!("{path}.path"), text);
         }
     }
