@@ -64,30 +64,27 @@ fn good(output: Output) -> Result<String> {
     if output.status.success() { Ok(said) } else { Err(said.into()) }
 }
 
-/// Milliseconds at which the next init started and the work was done, each the middle of three boots.
-fn times(kernel: &Kernel, out: &Path) -> Result<[f64; 2]> {
+/// Fails if an image with a profile starts the next init later than one without, or has the work done later. The boots take turns, and
+/// the fastest of each counts: what a busy host adds to a wait is never less than nothing, and where the kernel waits by ticks it is four
+/// milliseconds more or none.
+fn not_later(kernel: &Kernel, plain: &Path, profiled: &Path) -> Result<()> {
     let options =
         Options { kernel: Some(kernel.image.clone()), deterministic: true, timeout: DEADLINE, append: WORK.into() };
-    let mut machine = prepare(out, &options)?;
-    machine.port = Some(Port::File(out.join("report")));
-    let mut boots = Vec::new();
-    for _ in 0..3 {
-        boots.push(reported(&machine)?.0);
+    let mut fastest = [[f64::INFINITY; 2]; 2];
+    for _ in 0..4 {
+        for (out, fastest) in [plain, profiled].into_iter().zip(&mut fastest) {
+            let mut machine = prepare(out, &options)?;
+            machine.port = Some(Port::File(out.join("report")));
+            let boot = reported(&machine)?.0;
+            let times = [boot.first_ms, boot.done_ms.unwrap_or(f64::NAN)];
+            println!("next init and work done: {times:.3?} ms, {}", out.display());
+            *fastest = [0, 1].map(|mark| fastest[mark].min(times[mark]));
+        }
     }
-    let middle = |value: &dyn Fn(&Boot) -> f64| {
-        let mut values: Vec<f64> = boots.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(1).copied().unwrap_or(f64::NAN)
-    };
-    Ok([middle(&|boot| boot.first_ms), middle(&|boot| boot.done_ms.unwrap_or(f64::NAN))])
-}
-
-/// Says both, and fails if the second is later.
-fn not_later(plain: [f64; 2], profiled: [f64; 2]) {
-    println!("next init and work done without a profile {plain:.3?} ms, with it {profiled:.3?} ms");
-    for (plain, profiled) in plain.iter().zip(profiled) {
+    for (plain, profiled) in fastest[0].into_iter().zip(fastest[1]) {
         assert!(profiled <= plain * NOISE + UNPACKING_MS, "{profiled} ms with a profile, {plain} without");
     }
+    Ok(())
 }
 
 /// Where the content of each regular file begins in an image.
@@ -145,7 +142,7 @@ fn what_a_boot_reads_comes_first_and_is_read_ahead() -> Result<()> {
     let (before, after) = (requests(&at("plain.trace"))?, requests(&at("ahead.trace"))?);
     println!("requests {before} -> {after}");
     assert!(ahead.done_ms.is_some() && plain.done_ms.is_some() && after < before, "{before} requests, {after} with it");
-    not_later(times(&kernel, &at("plain"))?, times(&kernel, &at("profiled"))?);
+    not_later(&kernel, &at("plain"), &at("profiled"))?;
     Ok(())
 }
 
@@ -202,7 +199,7 @@ fn a_profile_of_before_is_used_as_far_as_it_fits() -> Result<()> {
         .arg(at("profile"));
     let said = good(command.output()?)?;
     assert!(said.contains("2 paths it does not have") && said.contains("pages behind the end"), "{said}");
-    not_later(times(&kernel, &at("plain"))?, times(&kernel, &at("profiled"))?);
+    not_later(&kernel, &at("plain"), &at("profiled"))?;
     Ok(())
 }
 
