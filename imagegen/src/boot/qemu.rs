@@ -19,13 +19,6 @@ static RUNNING: Mutex<Vec<(u32, OwnedFd)>> = Mutex::new(Vec::new());
 /// Name of the virtio-serial port a guest under test answers on.
 pub const TEST_PORT: &str = "org.initoverlayfs.test";
 
-/// MiB of translated code that QEMU keeps, where instructions are counted and waiting takes the host's time; its own choice is a GiB.
-///
-/// Memory that held code and now takes something else, as that of a root file system that was left, costs QEMU a search for each block of
-/// translated code in it (`tcg_flush_jmp_cache()`, accel/tcg, QEMU 7.2). What the disk brings is laid there while the guest waits, so the
-/// search goes into the guest's time: half a second of a boot by systemd. Code that is thrown away early is not searched for.
-const TRANSLATED_MIB: u32 = 32;
-
 /// How virtio devices are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,10 +147,7 @@ impl Qemu {
         add(&["-serial".as_ref(), "chardev:console".as_ref(), "-mon".as_ref(), "chardev=console".as_ref()]);
         match self.clock {
             Clock::Host => (),
-            Clock::Instructions => {
-                let translation = format!("tcg,tb-size={TRANSLATED_MIB}");
-                add(&["-accel".as_ref(), translation.as_ref(), "-icount".as_ref(), "shift=0".as_ref()]);
-            }
+            Clock::Instructions => add(&["-icount".as_ref(), "shift=0".as_ref()]),
             Clock::InstructionsNoSleep => add(&["-icount".as_ref(), "shift=0,sleep=off".as_ref()]),
         }
         self.add_devices(&mut list, disk_option);
@@ -369,7 +359,7 @@ pub(crate) mod tests {
             arguments.to_str().unwrap(),
             "-nodefaults -no-user-config -no-reboot -display none -machine virt -m 512 -smp 1 -cpu cortex-a72 \
              -kernel Image -initrd initramfs.img -append console=ttyAMA0 -chardev stdio,id=console,mux=on,signal=off \
-             -serial chardev:console -mon chardev=console -accel tcg,tb-size=32 -icount shift=0 \
+             -serial chardev:console -mon chardev=console -icount shift=0 \
              -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
              -chardev socket,id=test,path=port,server=on,wait=off -device virtio-serial-device \
              -device virtserialport,chardev=test,name=org.initoverlayfs.test -semihosting"
