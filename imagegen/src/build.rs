@@ -7,7 +7,7 @@ pub(crate) mod program;
 mod verify;
 
 use crate::atomic::Staging;
-use crate::board::{self, Board, ImageCompression, ImageName, Mode, Overlay, Source};
+use crate::board::{self, Board, ImageCompression, ImageName, Mode, Overlay, Slot, Source};
 use crate::boot::qemu::Transport;
 use crate::bootloader;
 use crate::initramfs::{Body, Initramfs, MOUNT_POINTS};
@@ -230,8 +230,9 @@ fn resolve_for(
             plan.left = read.filter_map(Used::raw_path).collect();
         }
         // A list of nothing would still be a child process.
-        plan.ahead = (can_read_ahead(board) && !plan.first.is_empty()).then_some(ahead);
-        if !can_read_ahead(board) {
+        let is_read_ahead = can_read_ahead(board);
+        plan.ahead = (is_read_ahead && !plan.first.is_empty()).then_some(ahead);
+        if !is_read_ahead {
             log::warn!("what the profile names is laid first, and nothing of it read ahead: {}", not_ahead(board));
         }
     } else if board.image.leave_used {
@@ -256,15 +257,18 @@ fn resolve_for(
 
 /// Whether an image of the board is read from a device, which takes time.
 fn can_read_ahead(board: &Board) -> bool {
-    let is_read = |source: &Source| !matches!(source, Source::Initramfs | Source::Memory { .. });
-    board.mode != Mode::Service && board.slots.iter().any(|slot| slot.image == ImageName::Main && is_read(&slot.source))
+    lies(board, |source| !matches!(source, Source::Initramfs | Source::Memory { .. }))
 }
 
 /// Whether the kernel can be told to read nothing along: a device has that setting, a file has not.
 fn can_record(board: &Board) -> bool {
-    let is_device = |source: &Source| matches!(source, Source::Partition(_));
-    board.mode != Mode::Service
-        && board.slots.iter().any(|slot| slot.image == ImageName::Main && is_device(&slot.source))
+    lies(board, |source| matches!(source, Source::Partition(_)))
+}
+
+/// Whether a mini-initramfs finds the board's image in such a place.
+fn lies(board: &Board, there: fn(&Source) -> bool) -> bool {
+    let is_there = |slot: &Slot| slot.image == ImageName::Main && there(&slot.source);
+    board.mode != Mode::Service && board.slots.iter().any(is_there)
 }
 
 /// Why [`can_read_ahead`] says no.

@@ -85,8 +85,10 @@ pub fn run(request: &Request) -> Result<String> {
     let (has_kernel, banner) = (kernel.is_some(), kernel.map(banner).transpose()?.flatten());
     let choose = |found: &[Found]| -> Result<String> {
         let release = choose(found, request.release.as_deref(), has_kernel)?;
-        let other = banner.as_ref().filter(|banner| **banner != release);
-        other.map_or(Ok(release.clone()), |banner| Err(another(banner, &release)))
+        match &banner {
+            Some(banner) if *banner != release => Err(another(banner, &release)),
+            _ => Ok(release),
+        }
     };
     match &request.target {
         Target::Tree(root) => {

@@ -70,13 +70,15 @@ fn good(output: Output) -> Result<String> {
 fn not_later(kernel: &Kernel, plain: &Path, profiled: &Path) -> Result<()> {
     let options =
         Options { kernel: Some(kernel.image.clone()), deterministic: true, timeout: DEADLINE, append: WORK.into() };
+    let machine = |out: &Path| -> Result<Qemu> {
+        Ok(Qemu { port: Some(Port::File(out.join("report"))), ..prepare(out, &options)? })
+    };
+    let machines = [(plain, machine(plain)?), (profiled, machine(profiled)?)];
     let mut fastest = [[f64::INFINITY; 2]; 2];
     for _ in 0..4 {
-        for (out, fastest) in [plain, profiled].into_iter().zip(&mut fastest) {
-            let mut machine = prepare(out, &options)?;
-            machine.port = Some(Port::File(out.join("report")));
-            let boot = reported(&machine)?.0;
-            let times = [boot.first_ms, boot.done_ms.unwrap_or(f64::NAN)];
+        for ((out, machine), fastest) in machines.iter().zip(&mut fastest) {
+            let boot = reported(machine)?.0;
+            let times = [boot.first_ms, boot.done_ms.ok_or("the work was not done")?];
             println!("next init and work done: {times:.3?} ms, {}", out.display());
             *fastest = [0, 1].map(|mark| fastest[mark].min(times[mark]));
         }
