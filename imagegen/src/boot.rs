@@ -58,7 +58,14 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         append.push(&options.append);
     }
     let has_disk = manifest.outputs.contains_key(manifest::DISK);
-    let disks = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: machine.writes });
+    let disk = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: machine.writes });
+    let disks: Vec<Disk> = disk.into_iter().collect();
+    let clock = match options.deterministic {
+        // What a board's own arguments add may be a disk.
+        true if !machine.arguments.is_empty() => Clock::InstructionsAndWaits,
+        true => Clock::counting(&machine.program, &disks),
+        false => Clock::Host,
+    };
     let mut qemu = Qemu {
         program: machine.program.clone(),
         machine: machine.machine.clone(),
@@ -69,8 +76,9 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         initrd: Some(folder.join(manifest::INITRAMFS)),
         append,
         transport: machine.transport,
-        disks: disks.into_iter().collect(),
-        clock: if options.deterministic { Clock::Instructions } else { Clock::Host },
+        disks,
+        clock,
+        seed: 1,
         port: None,
         flash: Vec::new(),
         extra: machine.arguments.iter().map(OsString::from).collect(),
@@ -260,7 +268,7 @@ pub(crate) mod tests {
             let folder = folder(&format!("#!/bin/sh\n{script}\n"));
             let timeout = Duration::from_millis(timeout);
             let options = Options { append: append.into(), timeout, ..options() };
-            let unseen = crate::measure::folder::boot(folder.path(), &options, &crate::measure::Watch::default());
+            let unseen = crate::measure::folder::boot(folder.path(), &options, &crate::measure::Watch::default(), 1);
             let outcome = run(folder.path(), &options).unwrap();
             assert!(!outcome.log.next_init_ran());
             for error in [unseen.unwrap_err(), outcome.verdict().unwrap_err()] {

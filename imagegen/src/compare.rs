@@ -139,6 +139,7 @@ fn comparable(control: &Runs, candidate: &Runs) -> Result<()> {
 pub fn clock(clock: Clock) -> &'static str {
     match clock {
         Clock::Instructions => "1 instruction = 1 ns",
+        Clock::InstructionsAndWaits => "1 instruction = 1 ns, waits in the host's time",
         Clock::Kernel => "the kernel's clock",
         Clock::Arrival => "the clock of the host",
     }

@@ -32,7 +32,8 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
 }
 
 /// Boots every folder `count` times, in turn, so that what changes on the host meets all of them; the boots of each go into
-/// the store in the same place. Of each folder one boot more is made first and not counted: its files are not in the
+/// the store in the same place. In a round all draw the same random numbers, in each round others, the same in every measurement: what
+/// a boot owes to chance is in the figures, and is equal on both sides of a comparison. Of each folder one boot more is made first and not counted: its files are not in the
 /// host's cache.
 ///
 /// # Errors
@@ -48,7 +49,7 @@ pub fn folders(
     let mut done = 0;
     for round in 0..=count {
         for (folder, store) in folders.iter().zip(stores.iter_mut()) {
-            let boot = folder::boot(folder, options, watch).map_err(|error| {
+            let boot = folder::boot(folder, options, watch, round).map_err(|error| {
                 let which = if round == 0 { "the boot before the first".to_owned() } else { named(round, count) };
                 let of = if folders.len() > 1 { format!("{}: ", folder.display()) } else { String::new() };
                 let hint = format!("`imagegen boot` shows the console; {}", error.hint);

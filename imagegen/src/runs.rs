@@ -83,14 +83,23 @@ pub struct Conditions {
 
 /// What times are read off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Clock {
-    /// The kernel's clock in an emulator that counts instructions: 1 instruction = 1 ns.
+    /// The kernel's clock in an emulator that counts instructions: 1 instruction = 1 ns, and nothing else takes time.
     Instructions,
+    /// The same, but that waiting for a disk takes the host's time.
+    InstructionsAndWaits,
     /// The kernel's clock, in real time.
     Kernel,
     /// This host's clock, when a line arrived.
     Arrival,
+}
+
+impl Clock {
+    /// Whether it counts instructions.
+    pub const fn counts(self) -> bool {
+        matches!(self, Clock::Instructions | Clock::InstructionsAndWaits)
+    }
 }
 
 /// Where the axis of a run begins.

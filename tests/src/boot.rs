@@ -122,6 +122,7 @@ impl<'k> Boot<'k> {
             transport: if mmio { Transport::Mmio } else { Transport::Pci },
             disks: self.disks.iter().map(|image| Disk { image: image.clone(), writable: self.writable }).collect(),
             clock: self.clock,
+            seed: 1,
             port: Some(Port::File(port.to_owned())),
             flash: self.flash.clone(),
             extra: self.extra.clone(),

@@ -282,7 +282,7 @@ pub fn summary(conditions: &Conditions, floor: &Way, ways: &[Way]) -> Result<Str
     Ok(format!(
         "Debian 12's netboot installer, board {board}, kernel {kernel}, n = {}, 1 instruction = 1 ns\n\n{}\n\
          - ms above floor: when the content's /init is executed, less the floor's {} ms; medians. Spread: slowest less\n  \
-         fastest boot. Ours waits for a disk, which takes the host's time: a busy host widens its spread.\n\
+         fastest boot, each with random numbers of its own.\n\
          - RAM: the machine's {memory_mib} MiB less what sysinfo(2) calls free, at that moment.\n\
          - bytes: what the bootloader loads. Ours leaves {erofs_bytes} bytes of EROFS on the disk and reads of them what the\n  \
          content asks for, when it asks: that comes after the time shown.\n",

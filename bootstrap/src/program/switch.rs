@@ -74,7 +74,7 @@ pub fn move_mounts(handover: Handover) -> Result<(), Failure> {
 pub fn run(plan: &Plan<'_>, slot: u8, image: ahead::Image, arguments: Arguments, record: &mut Record) -> Failure {
     record.slot = Some(slot);
     service::end_if_it_is(record);
-    ahead::start(plan, image);
+    let wanted = ahead::open_all(plan, image);
     match switch_root(plan, slot, record) {
         Ok(()) => {}
         Err(failure) => return failure,
@@ -85,6 +85,7 @@ pub fn run(plan: &Plan<'_>, slot: u8, image: ahead::Image, arguments: Arguments,
     // With the writing of the record, which the record itself cannot count.
     let spent_us = clock::now_ns().saturating_sub(before) / 1000;
     say(Level::Info, text!["exec ", spent_us, " us ", plan.next_init, " with ", record.free_ram_kib, " KiB free"]);
+    ahead::start(wanted);
     let errno = sys::start::execute(plan.next_init, arguments);
     refuse(Step::Exec, "cannot start the next init", plan.next_init, errno)
 }

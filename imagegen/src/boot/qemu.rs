@@ -44,11 +44,30 @@ pub enum Clock {
     /// The host's time.
     #[default]
     Host,
-    /// One instruction is one nanosecond; waiting takes the host's time. Right wherever the guest waits for a disk.
+    /// One instruction is one nanosecond, and nothing else takes time: a disk has answered before the guest goes on, a timer that all
+    /// wait for comes at once, the random numbers are those of [`Qemu::seed`]. So the same boot takes the same time to the nanosecond.
+    /// Only right where every disk is read from memory, see [`Clock::counting`].
     Instructions,
-    /// As above, and waiting takes no time. Right for boots that only compute.
-    InstructionsNoSleep,
+    /// One instruction is one nanosecond, and while the guest waits its clock follows the host's.
+    InstructionsAndWaits,
 }
+
+impl Clock {
+    /// The clock that counts instructions for a machine with these disks: its reads can be answered at once only by io_uring, what
+    /// it writes never is. A guest that waits for its disk while nothing else takes time would find itself at the next timer, which may
+    /// be minutes away.
+    pub fn counting(program: &str, disks: &[Disk]) -> Self {
+        let is_read_at_once = |disk: &Disk| !disk.writable && !super::io_uring::option(program, &disk.image).is_empty();
+        if disks.iter().all(is_read_at_once) { Clock::Instructions } else { Clock::InstructionsAndWaits }
+    }
+
+    const fn waits_for_nothing(self) -> bool {
+        matches!(self, Clock::Instructions)
+    }
+}
+
+/// The guest's date on [`Clock::Instructions`]: later than anything in an image.
+const DATE: &str = "base=2030-01-01,clock=vm";
 
 /// Where the test port leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +116,8 @@ pub struct Qemu {
     pub port: Option<Port>,
     /// Flash chips, the first with the firmware that then starts what it finds, in place of the kernel.
     pub flash: Vec<Disk>,
+    /// Which random numbers the guest gets on [`Clock::Instructions`].
+    pub seed: u32,
     /// Further arguments, as they are.
     pub extra: Vec<OsString>,
     /// Whether the terminal's keys go to the guest (Ctrl-A X ends it).
@@ -147,8 +168,11 @@ impl Qemu {
         add(&["-serial".as_ref(), "chardev:console".as_ref(), "-mon".as_ref(), "chardev=console".as_ref()]);
         match self.clock {
             Clock::Host => (),
-            Clock::Instructions => add(&["-icount".as_ref(), "shift=0".as_ref()]),
-            Clock::InstructionsNoSleep => add(&["-icount".as_ref(), "shift=0,sleep=off".as_ref()]),
+            Clock::Instructions => {
+                add(&["-icount".as_ref(), "shift=0,sleep=off".as_ref(), "-rtc".as_ref(), DATE.as_ref()]);
+                add(&["-seed".as_ref(), self.seed.to_string().as_ref()]);
+            }
+            Clock::InstructionsAndWaits => add(&["-icount".as_ref(), "shift=0".as_ref()]),
         }
         self.add_devices(&mut list, disk_option);
         list.extend(self.extra.iter().cloned());
@@ -157,6 +181,15 @@ impl Qemu {
 
     fn add_devices(&self, list: &mut Vec<OsString>, disk_option: &str) {
         let suffix = self.transport.suffix();
+        // Without ioeventfd the thread that runs the guest serves its requests itself, before the guest goes on.
+        let at_once = match self.transport {
+            Transport::Pci if self.clock.waits_for_nothing() => ",ioeventfd=off",
+            Transport::Mmio if self.clock.waits_for_nothing() => {
+                list.extend(["-global".into(), "virtio-mmio.ioeventfd=off".into()]);
+                ""
+            }
+            _ => "",
+        };
         for chip in &self.flash {
             let access = if chip.writable { "" } else { ",readonly=on" };
             let mut drive = OsString::from(format!("if=pflash,format=raw{access},file="));
@@ -168,7 +201,7 @@ impl Qemu {
             let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access}{disk_option},file="));
             drive.push(option_value(disk.image.as_os_str()));
             list.extend(["-drive".into(), drive, "-device".into()]);
-            list.push(format!("virtio-blk-{suffix},drive=disk{index}").into());
+            list.push(format!("virtio-blk-{suffix},drive=disk{index}{at_once}").into());
         }
         let Some(port) = &self.port else { return };
         let (mut chardev, path, end) = match port {
@@ -177,7 +210,7 @@ impl Qemu {
         };
         chardev.push(option_value(path.as_os_str()));
         chardev.push(end);
-        list.extend(["-chardev".into(), chardev, "-device".into(), format!("virtio-serial-{suffix}").into()]);
+        list.extend(["-chardev".into(), chardev, "-device".into(), format!("virtio-serial-{suffix}{at_once}").into()]);
         list.extend(["-device".into(), format!("virtserialport,chardev=test,name={TEST_PORT}").into()]);
     }
 
@@ -189,6 +222,9 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         let timed = self.disks.first().filter(|_| self.clock != Clock::Host);
         let disk_option = timed.map_or("", |disk| super::io_uring::option(&self.program, &disk.image));
+        if self.clock.waits_for_nothing() {
+            self.disks.iter().for_each(|disk| super::io_uring::bring_in(&disk.image));
+        }
         command.args(self.arguments_with(disk_option));
         command.stdin(if self.keyboard { Stdio::inherit() } else { Stdio::null() });
         log::debug!("{command:?}");
@@ -344,6 +380,7 @@ pub(crate) mod tests {
             transport: Transport::Mmio,
             disks: vec![Disk { image: "a,b.img".into(), writable: false }],
             clock: Clock::Instructions,
+            seed: 3,
             port: Some(Port::Socket("port".into())),
             flash: Vec::new(),
             extra: vec!["-semihosting".into()],
@@ -359,8 +396,8 @@ pub(crate) mod tests {
             arguments.to_str().unwrap(),
             "-nodefaults -no-user-config -no-reboot -display none -machine virt -m 512 -smp 1 -cpu cortex-a72 \
              -kernel Image -initrd initramfs.img -append console=ttyAMA0 -chardev stdio,id=console,mux=on,signal=off \
-             -serial chardev:console -mon chardev=console -icount shift=0 \
-             -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
+             -serial chardev:console -mon chardev=console -icount shift=0,sleep=off \
+             -rtc base=2030-01-01,clock=vm -seed 3 -global virtio-mmio.ioeventfd=off -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
              -chardev socket,id=test,path=port,server=on,wait=off -device virtio-serial-device \
              -device virtserialport,chardev=test,name=org.initoverlayfs.test -semihosting"
         );

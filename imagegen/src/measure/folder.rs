@@ -4,7 +4,7 @@ use super::recorder::{PAUSE, Recorder, Watch};
 use super::store::UNKNOWN;
 use super::timeline::{self, Arrivals, Boot};
 use super::{microseconds, unseen, with_lines};
-use crate::boot::qemu::{End, Qemu};
+use crate::boot::qemu::{self, End, Qemu};
 use crate::boot::{Options, Outcome, prepare};
 use crate::runs::{Clock, Conditions, Start, Zero};
 use crate::{Result, manifest};
@@ -14,9 +14,14 @@ use std::time::Instant;
 /// What is known of a folder's boots before the first of them.
 ///
 /// # Errors
-/// Bad input if the folder is not ours.
+/// As [`prepare`].
 pub fn conditions(folder: &Path, options: &Options) -> Result<Conditions> {
     let manifest = manifest::read(folder)?;
+    let clock = match prepare(folder, options)?.clock {
+        qemu::Clock::Instructions => Clock::Instructions,
+        qemu::Clock::InstructionsAndWaits => Clock::InstructionsAndWaits,
+        qemu::Clock::Host => Clock::Kernel,
+    };
     Ok(Conditions {
         board: manifest.board.name,
         place: "QEMU".to_owned(),
@@ -24,18 +29,18 @@ pub fn conditions(folder: &Path, options: &Options) -> Result<Conditions> {
         input_sha256: Some(manifest.input.sha256),
         image_sha256: manifest.outputs.get(manifest::EROFS).map(|output| output.sha256.clone()),
         command_line: None,
-        clock: if options.deterministic { Clock::Instructions } else { Clock::Kernel },
+        clock,
         zero: Zero::Kernel,
         explained: false,
     })
 }
 
-/// Boots `folder` once.
+/// Boots `folder` once, with the random numbers of this number.
 ///
 /// # Errors
 /// As [`prepare`]; failed work if QEMU does not start, or the boot does not come to its end.
-pub fn boot(folder: &Path, options: &Options, watch: &Watch) -> Result<Boot> {
-    boot_machine(prepare(folder, options)?, options, watch)
+pub fn boot(folder: &Path, options: &Options, watch: &Watch, seed: u32) -> Result<Boot> {
+    boot_machine(Qemu { seed, ..prepare(folder, options)? }, options, watch)
 }
 
 /// Boots a machine once.
@@ -89,12 +94,12 @@ mod tests {
     #[test]
     fn a_started_init_counts_and_a_refused_one_does_not() {
         let good = folder("#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\necho hello\nexec sleep 60\n");
-        boot(good.path(), &options(), &Watch::default()).unwrap();
+        boot(good.path(), &options(), &Watch::default(), 1).unwrap();
         let refused = folder(
             "#!/bin/sh\necho 'initoverlayfs: exec 1 us /init'\n\
              echo 'initoverlayfs: exec failed: no (errno 8)'\n",
         );
-        let error = boot(refused.path(), &options(), &Watch::default()).unwrap_err();
+        let error = boot(refused.path(), &options(), &Watch::default(), 1).unwrap_err();
         assert!(error.what.contains("exec failed: no"), "{error}");
     }
 
@@ -102,7 +107,7 @@ mod tests {
     fn a_boot_that_ends_early_shows_its_last_lines() {
         let folder =
             folder("#!/bin/sh\necho first; for i in 1 2 3 4 5 6 7 8 9; do echo line $i; done; printf 'la\\033st\\n'\n");
-        let error = boot(folder.path(), &Options { append: "".into(), ..options() }, &Watch::default()).unwrap_err();
+        let error = boot(folder.path(), &Options { append: "".into(), ..options() }, &Watch::default(), 1).unwrap_err();
         assert!(error.hint.ends_with("line 9\n    last") && !error.hint.contains("first"), "{error}");
     }
 
@@ -116,7 +121,7 @@ mod tests {
                 end: Some(Regex::new(end).unwrap()),
                 marks: vec![("app".into(), Regex::new("app: ready").unwrap())],
             };
-            boot(folder.path(), &Options { timeout: Duration::from_secs(3), ..options() }, &watch)
+            boot(folder.path(), &Options { timeout: Duration::from_secs(3), ..options() }, &watch, 1)
         };
         let run = watched("^login: $").unwrap().run;
         assert_eq!((run.at("app"), run.at(mark::NEXT_INIT), run.at(mark::END)), (Some(200_000), Some(100_000), None));

@@ -129,7 +129,7 @@ impl Store {
             log::warn!("the kernel command line is not the same in every boot: it is left out of the conditions");
             conditions.command_line = None;
         }
-        if conditions.clock != Clock::Instructions {
+        if !conditions.clock.counts() {
             conditions.clock = if boot.zero == Zero::Kernel { Clock::Kernel } else { Clock::Arrival };
         }
         Ok(())

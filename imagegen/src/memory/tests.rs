@@ -44,6 +44,7 @@ fn qemu(program: &str, cpu: &str) -> Qemu {
         transport: Transport::Mmio,
         disks: Vec::new(),
         clock: Clock::Host,
+        seed: 1,
         port: None,
         flash: Vec::new(),
         extra: Vec::new(),

@@ -79,14 +79,14 @@ pub fn boot(qemu: &Qemu) -> Result<Boot> {
     }
 }
 
-/// Boots `count` times, after one boot that is not counted: it brings kernel, initramfs and disk into the host's memory.
-/// While the guest waits for its disk its clock follows the host's.
+/// Boots `count` times, each with random numbers of its own and the same in every call, after one boot that is not counted: it brings
+/// kernel, initramfs and disk into the host's memory.
 ///
 /// # Errors
 /// As [`boot`].
 pub fn repeat(qemu: &Qemu, count: usize) -> Result<Vec<Boot>> {
     boot(qemu)?;
-    (0..count).map(|_| boot(qemu)).collect()
+    (1..).take(count).map(|seed| boot(&Qemu { seed, ..qemu.clone() })).collect()
 }
 
 /// Boots once, until the guest has switched off; returns its report too, which goes into a file.

@@ -8,7 +8,7 @@ mod flat;
 mod gate;
 pub mod machine;
 mod modules;
-pub(crate) mod sample;
+pub mod sample;
 mod sources;
 mod speed;
 mod steps;

@@ -165,7 +165,7 @@ fn boot_from(peer: &Peer, device: Option<(Limits, f64)>, last: &str) -> Result<B
     let folder = tempfile::tempdir()?;
     let socket = folder.path().join("disk");
     let device = device.map(|(limits, ratio)| Device::start(&peer.disk, limits, ratio, &socket)).transpose()?;
-    let mut machine = Qemu { clock: Clock::Instructions, ..peer.machine.clone() };
+    let mut machine = Qemu { clock: Clock::InstructionsAndWaits, ..peer.machine.clone() };
     let arguments = disk_arguments(&machine.program, &peer.disk, device.is_some().then_some(socket.as_path()));
     machine.extra.extend(arguments);
     machine.extra.extend(["-accel".into(), format!("tcg,tb-size={TRANSLATED_MIB}").into()]);

@@ -4,6 +4,7 @@
 //! The kernel reads on its own; asking costs no more than making pages. The child lets go of everything when it ends. As long as it waits
 //! for the disk, somebody else has the processor.
 
+use crate::program::clock;
 use crate::program::early::read_whole;
 use crate::program::folder::IMAGE;
 use crate::program::sys::block::set_read_ahead;
@@ -21,6 +22,8 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open, openat};
 const LIST: &CStr = c"/ahead";
 /// As `nice`: whoever boots comes first. Where the disk takes no time, the processor is all there is.
 const NICE: i32 = 19;
+/// A request that is waited for no longer was there already.
+const AT_ONCE_NS: u64 = 100_000;
 /// Bytes of a request of the child. A kernel without preemption makes its pages in one go and is held up no longer than that takes; an
 /// SD card (20 MB/s, 500 requests a second) takes three times as long for its bytes as for a request.
 const REQUEST_BYTES: u64 = 128 * 1024;
@@ -44,29 +47,42 @@ pub fn want_metadata(image: &OwnedFd) {
     want(image, 0, METADATA_BYTES.load(Ordering::Relaxed).into());
 }
 
-/// Keeps it for [`start`].
+/// Keeps it for [`open_all`].
 pub const fn kept(image: OwnedFd) -> Image {
     Image(image)
 }
 
-/// Starts reading further inodes and contents of the image that is mounted. List and image are opened
-/// here: the one may be deleted and the other unmounted before the child gets to it.
+/// What the child goes through, and what it reads of.
+pub struct Wanted {
+    list: OwnedFd,
+    root: OwnedFd,
+    image: Image,
+}
+
+/// Opens list and image, before the one is deleted and the other unmounted.
 #[inline(never)]
-pub fn start(plan: &Plan<'_>, image: Image) {
-    let Some(ahead) = plan.ahead else { return };
-    if ahead.page_by_page {
+pub fn open_all(plan: &Plan<'_>, image: Image) -> Option<Wanted> {
+    if plan.ahead?.page_by_page {
         // A file has no such setting.
         let _ = set_read_ahead(&image.0, 0);
-        return;
+        return None;
     }
     // What cannot be read ahead is read later.
-    let Ok(list) = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return };
-    let Ok(root) = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return };
-    // Without a child nothing is.
+    let list = open(LIST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let root = open(IMAGE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    Some(Wanted { list, root, image })
+}
+
+/// Starts reading further inodes and contents of the image. Not before the last call that waits for all processors to have passed a
+/// quiescent state, as umount(2) does: a kernel without preemption passes none while the child reads.
+#[inline(never)]
+pub fn start(wanted: Option<Wanted>) {
+    let Some(wanted) = wanted else { return };
+    // Without a child nothing is read ahead.
     let _ = in_child(|| {
         hold_sigterm();
         let _ = rustix::process::setpriority_process(None, NICE);
-        read(&list, &root, &image.0);
+        read(&wanted.list, &wanted.root, &wanted.image.0);
     });
 }
 
@@ -125,7 +141,8 @@ impl<'i> Queue<'i> {
         }
     }
 
-    /// Makes requests, each in the place of the oldest, which is waited for; false once memory is short, or nothing more is wanted.
+    /// Makes requests, each in the place of the oldest, which is waited for; false once memory is short, the list is wrong, or nothing more
+    /// is wanted.
     fn want(&mut self, offset: u64, bytes: u64) -> bool {
         let end = offset.saturating_add(bytes);
         let mut start = offset;
@@ -135,8 +152,17 @@ impl<'i> Queue<'i> {
             if let Some((file, last)) = self.requests.get(place).filter(|_| self.made >= QUEUE)
                 && let Some(file) = self.file(*file)
             {
-                // Returns when the page is there; what was dropped in the meantime is read once more.
-                let _ = rustix::io::pread(file, &mut [0; 1], *last);
+                let before = clock::now_ns();
+                // Returns when the page is there; what was dropped in the meantime is read once more. Behind an end lies nothing that a
+                // list of this image has.
+                if rustix::io::pread(file, &mut [0; 1], *last) == Ok(0) {
+                    return false;
+                }
+                // The disk is no slower than the processor, which is everybody's. Low rank alone is not enough: Linux 6.12 lets the one who
+                // runs go on to the next tick, whoever wakes.
+                if clock::now_ns().saturating_sub(before) < AT_ONCE_NS {
+                    rustix::thread::sched_yield();
+                }
                 if place == 0 && is_memory_short() {
                     return false;
                 }
