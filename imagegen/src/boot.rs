@@ -57,15 +57,8 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         append.push(" ");
         append.push(&options.append);
     }
-    let has_disk = manifest.outputs.contains_key(manifest::DISK);
-    let disk = has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: machine.writes });
-    let disks: Vec<Disk> = disk.into_iter().collect();
-    let clock = match options.deterministic {
-        // What a board's own arguments add may be a disk.
-        true if !machine.arguments.is_empty() => Clock::InstructionsAndWaits,
-        true => Clock::counting(&machine.program, &disks),
-        false => Clock::Host,
-    };
+    let disk = disk(folder, &manifest, machine);
+    let clock = clock(machine, disk.as_ref(), options);
     let mut qemu = Qemu {
         program: machine.program.clone(),
         machine: machine.machine.clone(),
@@ -76,7 +69,7 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         initrd: Some(folder.join(manifest::INITRAMFS)),
         append,
         transport: machine.transport,
-        disks,
+        disks: disk.into_iter().collect(),
         clock,
         seed: 1,
         port: None,
@@ -91,6 +84,33 @@ pub fn prepare(folder: &Path, options: &Options) -> Result<Qemu> {
         qemu.files = Some(Arc::new(files));
     }
     Ok(qemu)
+}
+
+/// The clock that [`prepare`] gives the QEMU that boots `folder`.
+///
+/// # Errors
+/// Bad input if the board of the folder does not boot in QEMU.
+pub fn clock_of(folder: &Path, manifest: &Manifest, options: &Options) -> Result<Clock> {
+    let machine = machine(manifest)?;
+    Ok(clock(machine, disk(folder, manifest, machine).as_ref(), options))
+}
+
+fn disk(folder: &Path, manifest: &Manifest, machine: &Machine) -> Option<Disk> {
+    let has_disk = manifest.outputs.contains_key(manifest::DISK);
+    has_disk.then(|| Disk { image: folder.join(manifest::DISK), writable: machine.writes })
+}
+
+/// Reads can be answered at once only by io_uring, what is written never is, and what a board's own arguments add may be a disk. A guest
+/// that waits for its disk while nothing else takes time would find itself at the next timer, which may be minutes away.
+fn clock(machine: &Machine, disk: Option<&Disk>, options: &Options) -> Clock {
+    let is_read_at_once = |disk: &Disk| !disk.writable && !io_uring::option(&machine.program, &disk.image).is_empty();
+    if !options.deterministic {
+        Clock::Host
+    } else if machine.arguments.is_empty() && disk.is_none_or(is_read_at_once) {
+        Clock::Instructions
+    } else {
+        Clock::InstructionsAndWaits
+    }
 }
 
 /// Compares sizes alone: reading every byte would take longer than the boot.

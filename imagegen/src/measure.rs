@@ -33,8 +33,8 @@ pub fn run(folder: &Path, options: &Options, count: u32, progress: &mut dyn FnMu
 
 /// Boots every folder `count` times, in turn, so that what changes on the host meets all of them; the boots of each go into
 /// the store in the same place. In a round all draw the same random numbers, in each round others, the same in every measurement: what
-/// a boot owes to chance is in the figures, and is equal on both sides of a comparison. Of each folder one boot more is made first and not counted: its files are not in the
-/// host's cache.
+/// a boot owes to chance is in the figures, and is equal on both sides of a comparison. Of each folder one boot more is made
+/// first and not counted: its files are not in the host's cache.
 ///
 /// # Errors
 /// Bad input as for a boot; failed work if one of them does not come to its end.

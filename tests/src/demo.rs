@@ -209,6 +209,7 @@ fn boots<T>(
     let progress = Progress::counting("  booting", count.into());
     let mut found = Vec::new();
     for done in 1..=count {
+        qemu.seed = done;
         let (mut seen, mut parser, mut result) = (Seen::default(), Parser::default(), None);
         qemu.start()?.watch(Some(Instant::now() + DEADLINE), &mut |new| {
             seen.text += &String::from_utf8_lossy(new);

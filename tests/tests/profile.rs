@@ -69,7 +69,8 @@ fn good(output: Output) -> Result<String> {
     if output.status.success() { Ok(said) } else { Err(said.into()) }
 }
 
-/// Fails if an image with a profile starts the next init later than one without by more than `later_ms`, or has the work done later.
+/// Fails if an image with a profile starts the next init or has the work done later than one without by more than
+/// `later_ms`.
 fn not_later(kernel: &Kernel, plain: &Path, profiled: &Path, later_ms: f64) -> Result<()> {
     let options =
         Options { kernel: Some(kernel.image.clone()), deterministic: true, timeout: DEADLINE, append: WORK.into() };

@@ -1,7 +1,7 @@
 //! How QEMU reads disks where times are compared: by io_uring if it can.
 //!
 //! On the instruction clock the guest goes on when its read is answered, and by io_uring what is in the host's memory is answered in the
-//! call that asks for it ([`Clock::counting`](super::qemu::Clock::counting)). Where waits take the host's time, a pool of threads, QEMU's own
+//! call that asks for it ([`Clock::Instructions`](super::qemu::Clock::Instructions)). Where waits take the host's time, a pool of threads, QEMU's own
 //! choice, is two changes of threads for each read: at switch-root of the tuned kernel (n = 30, host with a load of 10) the slowest boot
 //! was 14.9 ms behind the fastest, by io_uring 0.016 ms.
 

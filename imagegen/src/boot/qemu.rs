@@ -46,24 +46,10 @@ pub enum Clock {
     Host,
     /// One instruction is one nanosecond, and nothing else takes time: a disk has answered before the guest goes on, a timer that all
     /// wait for comes at once, the random numbers are those of [`Qemu::seed`]. So the same boot takes the same time to the nanosecond.
-    /// Only right where every disk is read from memory, see [`Clock::counting`].
+    /// Only right where every disk is read from memory, by io_uring.
     Instructions,
     /// One instruction is one nanosecond, and while the guest waits its clock follows the host's.
     InstructionsAndWaits,
-}
-
-impl Clock {
-    /// The clock that counts instructions for a machine with these disks: its reads can be answered at once only by io_uring, what
-    /// it writes never is. A guest that waits for its disk while nothing else takes time would find itself at the next timer, which may
-    /// be minutes away.
-    pub fn counting(program: &str, disks: &[Disk]) -> Self {
-        let is_read_at_once = |disk: &Disk| !disk.writable && !super::io_uring::option(program, &disk.image).is_empty();
-        if disks.iter().all(is_read_at_once) { Clock::Instructions } else { Clock::InstructionsAndWaits }
-    }
-
-    const fn waits_for_nothing(self) -> bool {
-        matches!(self, Clock::Instructions)
-    }
 }
 
 /// The guest's date on [`Clock::Instructions`]: later than anything in an image.
@@ -181,15 +167,15 @@ impl Qemu {
 
     fn add_devices(&self, list: &mut Vec<OsString>, disk_option: &str) {
         let suffix = self.transport.suffix();
-        // Without ioeventfd the thread that runs the guest serves its requests itself, before the guest goes on.
-        let at_once = match self.transport {
-            Transport::Pci if self.clock.waits_for_nothing() => ",ioeventfd=off",
-            Transport::Mmio if self.clock.waits_for_nothing() => {
-                list.extend(["-global".into(), "virtio-mmio.ioeventfd=off".into()]);
-                ""
-            }
-            _ => "",
-        };
+        if self.clock == Clock::Instructions {
+            // Without ioeventfd the thread that runs the guest serves its requests itself, before the guest goes on.
+            let drivers: &[&str] = match self.transport {
+                Transport::Pci => &["virtio-blk-pci", "virtio-serial-pci"],
+                Transport::Mmio => &["virtio-mmio"],
+            };
+            let globals = drivers.iter().map(|driver| format!("{driver}.ioeventfd=off").into());
+            list.extend(globals.flat_map(|global: OsString| ["-global".into(), global]));
+        }
         for chip in &self.flash {
             let access = if chip.writable { "" } else { ",readonly=on" };
             let mut drive = OsString::from(format!("if=pflash,format=raw{access},file="));
@@ -201,7 +187,7 @@ impl Qemu {
             let mut drive = OsString::from(format!("if=none,format=raw,id=disk{index}{access}{disk_option},file="));
             drive.push(option_value(disk.image.as_os_str()));
             list.extend(["-drive".into(), drive, "-device".into()]);
-            list.push(format!("virtio-blk-{suffix},drive=disk{index}{at_once}").into());
+            list.push(format!("virtio-blk-{suffix},drive=disk{index}").into());
         }
         let Some(port) = &self.port else { return };
         let (mut chardev, path, end) = match port {
@@ -210,7 +196,7 @@ impl Qemu {
         };
         chardev.push(option_value(path.as_os_str()));
         chardev.push(end);
-        list.extend(["-chardev".into(), chardev, "-device".into(), format!("virtio-serial-{suffix}{at_once}").into()]);
+        list.extend(["-chardev".into(), chardev, "-device".into(), format!("virtio-serial-{suffix}").into()]);
         list.extend(["-device".into(), format!("virtserialport,chardev=test,name={TEST_PORT}").into()]);
     }
 
@@ -222,7 +208,7 @@ impl Qemu {
         let mut command = Command::new(&self.program);
         let timed = self.disks.first().filter(|_| self.clock != Clock::Host);
         let disk_option = timed.map_or("", |disk| super::io_uring::option(&self.program, &disk.image));
-        if self.clock.waits_for_nothing() {
+        if self.clock == Clock::Instructions {
             self.disks.iter().for_each(|disk| super::io_uring::bring_in(&disk.image));
         }
         command.args(self.arguments_with(disk_option));
@@ -397,7 +383,8 @@ pub(crate) mod tests {
             "-nodefaults -no-user-config -no-reboot -display none -machine virt -m 512 -smp 1 -cpu cortex-a72 \
              -kernel Image -initrd initramfs.img -append console=ttyAMA0 -chardev stdio,id=console,mux=on,signal=off \
              -serial chardev:console -mon chardev=console -icount shift=0,sleep=off \
-             -rtc base=2030-01-01,clock=vm -seed 3 -global virtio-mmio.ioeventfd=off -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
+             -rtc base=2030-01-01,clock=vm -seed 3 -global virtio-mmio.ioeventfd=off \
+             -drive if=none,format=raw,id=disk0,readonly=on,file=a,,b.img -device virtio-blk-device,drive=disk0 \
              -chardev socket,id=test,path=port,server=on,wait=off -device virtio-serial-device \
              -device virtserialport,chardev=test,name=org.initoverlayfs.test -semihosting"
         );

@@ -5,7 +5,7 @@ use super::store::UNKNOWN;
 use super::timeline::{self, Arrivals, Boot};
 use super::{microseconds, unseen, with_lines};
 use crate::boot::qemu::{self, End, Qemu};
-use crate::boot::{Options, Outcome, prepare};
+use crate::boot::{Options, Outcome, clock_of, prepare};
 use crate::runs::{Clock, Conditions, Start, Zero};
 use crate::{Result, manifest};
 use std::path::Path;
@@ -14,10 +14,10 @@ use std::time::Instant;
 /// What is known of a folder's boots before the first of them.
 ///
 /// # Errors
-/// As [`prepare`].
+/// Bad input if the folder is not ours, or its board does not boot in QEMU.
 pub fn conditions(folder: &Path, options: &Options) -> Result<Conditions> {
     let manifest = manifest::read(folder)?;
-    let clock = match prepare(folder, options)?.clock {
+    let clock = match clock_of(folder, &manifest, options)? {
         qemu::Clock::Instructions => Clock::Instructions,
         qemu::Clock::InstructionsAndWaits => Clock::InstructionsAndWaits,
         qemu::Clock::Host => Clock::Kernel,

@@ -7,12 +7,12 @@ use super::machine::{Boot, boot, build};
 use super::sample::Sample;
 use super::steps;
 use crate::Result;
-use imagegen::boot::qemu::Disk;
+use imagegen::boot::qemu::{Disk, Qemu};
 use imagegen::disk::{self, Partition};
 use std::fs::File;
 
 /// Boots of each.
-const RUNS: usize = 15;
+const RUNS: u32 = 15;
 /// Files of the content and the size of each, the largest first. The figure compares the first two, which differ in nothing
 /// but size: with more files the inodes of `/` and `/init` may lie in different blocks, and one more is read.
 const SHAPES: [(u64, u64); 3] = [(1000, 1_000_000), (1000, 8_000), (8, 1_000_000)];
@@ -43,7 +43,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     let mut boots: [Vec<Boot>; SHAPES.len()] = Default::default();
     for run in 0..=RUNS {
         for (machine, boots) in machines.iter().zip(&mut boots) {
-            let boot = boot(machine)?;
+            let boot = boot(&Qemu { seed: run, ..machine.clone() })?;
             // The first brings the disk into the host's memory, as in [`super::machine::repeat`].
             if run > 0 {
                 boots.push(boot);

@@ -18,7 +18,7 @@ use imagegen::filesystem;
 use std::path::Path;
 
 /// Boots of each.
-const RUNS: usize = 7;
+const RUNS: u32 = 7;
 /// Kernel argument with which SHA-256 is NEON code: the driver of the processor's own instructions is not started
 /// (arch/arm64/crypto/sha2-ce-glue.c, Linux 6.12; dm-verity then says `sha256-arm64-neon` in place of `sha256-ce`).
 const WITHOUT_SHA: &str = " initcall_blacklist=cpu_feature_match_SHA2_init";
@@ -42,9 +42,11 @@ impl Row {
         Ok(Row { name, machine, loaded: initrd + outside, outside, boots: Vec::new(), memory: Vec::new() })
     }
 
-    fn boot(&mut self, counts: bool) -> Result<()> {
-        let (boot, report) = reported(&self.machine).map_err(|error| format!("{}: {error}", self.name))?;
-        if counts {
+    /// The boot of a turn, which has the random numbers of its number; that of the first is not counted.
+    fn boot(&mut self, run: u32) -> Result<()> {
+        let machine = Qemu { seed: run, ..self.machine.clone() };
+        let (boot, report) = reported(&machine).map_err(|error| format!("{}: {error}", self.name))?;
+        if run > 0 {
             self.boots.push(boot);
             self.memory.push(report.used_kib()?.map(|kib| kib as f64));
         }
@@ -98,7 +100,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
     for run in 0..=RUNS {
         bench.say(format!("boot {run} of {RUNS} of each source"));
         // The first brings disks into the host's memory, as in [`super::machine::repeat`].
-        rows.all().into_iter().try_for_each(|row| row.boot(run > 0))?;
+        rows.all().into_iter().try_for_each(|row| row.boot(run))?;
     }
     bench.print(&table(bench, &rows));
     let title = format!("Steps by source ({})", bench.conditions(&rows.partition.boots));
